@@ -1,0 +1,1 @@
+"""Order: site.py and one file a layer."""

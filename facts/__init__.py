@@ -1,0 +1,1 @@
+"""What is: one file a tool, the same names as in operations/."""

@@ -1,0 +1,107 @@
+"""What an operation says that it will change: attributes old -> new, texts as a diff, or why it refuses.
+
+pyinfra knows the commands of an operation; an auditor wants the values. An operation calls `attribute` or `text` **before
+its first yield**, the plan records what was said. Outside a recording (plain pyinfra) the same words go to the log when
+`--diff` is on. A `HiddenValue` is never unmasked here.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+from pyinfra import host, logger
+from pyinfra.api import FunctionCommand
+from pyinfra.api.host import Host
+from pyinfra.api.state import State
+
+HIDDEN = "(sensitive value)"
+
+
+@dataclass(frozen=True)
+class AttributeChange:
+    """One value of one subject; None means absent."""
+
+    subject: str
+    old: str | None
+    new: str | None
+
+
+@dataclass(frozen=True)
+class TextChange:
+    """A text and its unified diff; the diff is HIDDEN for a secret."""
+
+    subject: str
+    diff: str
+
+
+@dataclass
+class Record:
+    """What one operation said on one host."""
+
+    changes: list[AttributeChange | TextChange] = field(default_factory=list)
+    refusals: list[str] = field(default_factory=list)
+
+
+_record: ContextVar[Record | None] = ContextVar("changes", default=None)
+
+
+@contextmanager
+def recording() -> Iterator[Record]:
+    """Collect what operations say in this block, in this greenlet only."""
+    record = Record()
+    token = _record.set(record)
+    try:
+        yield record
+    finally:
+        _record.reset(token)
+
+
+def _shown(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+def _say(change: AttributeChange | TextChange, line: str) -> None:
+    record = _record.get()
+    if record is not None:
+        record.changes.append(change)
+    elif host.state.config.DIFF and not host.state.is_executing:
+        host.log(line, logger.info)
+
+
+def attribute(subject: str, old: object, new: object) -> None:
+    """Say that `subject` goes from `old` to `new`; None means absent. Hidden values show masked."""
+    change = AttributeChange(subject, _shown(old), _shown(new))
+    _say(change, f"{subject}: {change.old} -> {change.new}")
+
+
+def text(subject: str, old: str | None, new: str | None, *, secret: bool = False) -> None:
+    """Say that the text `subject` (a path, mostly) changes; None means absent; a secret shows no line of it."""
+    before, after = (old or "").splitlines(), (new or "").splitlines()
+    lines = difflib.unified_diff(
+        before, after, f"{subject} (now)" if old is not None else "(absent)",
+        f"{subject} (declared)" if new is not None else "(absent)", lineterm="",
+    )  # fmt: skip
+    diff = HIDDEN if secret else "\n".join(lines)
+    _say(TextChange(subject, diff), diff)
+
+
+def _fail_this_host(state: State, host: Host, sentence: str) -> bool:  # noqa: ARG001  # pyinfra wants both
+    host.log_styled(sentence, fg="red", log_func=logger.error)
+    return False
+
+
+def refuse(sentence: str) -> Iterator[FunctionCommand]:
+    """Fail this host, and only it, with a sentence: `yield from refuse(...)`, then return.
+
+    An exception in an operation would end the run on every host; a command that fails ends it on this one.
+    """
+    record = _record.get()
+    if record is not None:
+        record.refusals.append(sentence)
+    fail: Callable[..., Any] = _fail_this_host
+    yield FunctionCommand(fail, (sentence,), {})

@@ -1,0 +1,36 @@
+"""Unknown is a value of its own: never empty, never false, never equal to anything that was read."""
+
+from __future__ import annotations
+
+from typing import Final, NoReturn, final
+
+
+@final
+class Unknown:
+    """What a fact is worth that could not be read. Asking it for a truth value is a programming error."""
+
+    _only: Unknown | None = None
+
+    def __new__(cls) -> Unknown:
+        if cls._only is None:
+            cls._only = super().__new__(cls)
+        return cls._only
+
+    def __bool__(self) -> NoReturn:
+        raise TypeError("UNKNOWN is neither true nor false: test it with `is UNKNOWN` first")
+
+    def __repr__(self) -> str:
+        return "UNKNOWN"
+
+    def to_json(self) -> str:
+        """As pyinfra's own JSON output shows it."""
+        return "UNKNOWN"
+
+    def __copy__(self) -> Unknown:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Unknown:
+        return self
+
+
+UNKNOWN: Final = Unknown()
