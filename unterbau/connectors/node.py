@@ -1,0 +1,173 @@
+"""`@node/<name>`: pyinfra's SSH connector, made for nodes at two in the morning.
+
+What differs: TCP_NODELAY (47 ms -> 3 ms a command on a LAN), host keys are pinned and never learned, a network that is cut
+or a node that is frozen is an error in seconds, and `prove_new_connection` shows that a node can still be entered.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import gevent
+from paramiko import SSHException, Transport
+from pyinfra.api.command import StringCommand
+from pyinfra.api.exceptions import ConnectError
+from pyinfra.api.state import StateStage
+from pyinfra.connectors.base import DataMeta
+from pyinfra.connectors.ssh import ConnectorData, SSHConnector, connector_data_meta
+from pyinfra.connectors.sshuserclient import SSHClient
+from pyinfra.connectors.util import CommandOutput
+from typing_extensions import override
+
+from unterbau.connectors.lock import NodeLock
+
+CONNECT_TIMEOUT_S = 10
+FACT_TIMEOUT_S = 30
+COMMAND_TIMEOUT_S = 900
+KEEPALIVE_INTERVAL_S = 5
+SILENCE_LIMIT_S = 15
+
+
+class NodeData(ConnectorData):
+    """What an inventory may say of a node, beside the keys of pyinfra's SSH connector."""
+
+    ssh_fact_timeout_s: int
+    ssh_command_timeout_s: int
+
+
+def low_latency_transport(sock: Any, **kwargs: Any) -> Transport:
+    """Make the transport of a connection whose small packets leave at once and whose loss is noticed."""
+    if isinstance(sock, socket.socket):  # not through a ProxyJump, whose socket is a channel
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux: unacknowledged data ends the connection
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENCE_LIMIT_S * 1000)
+    return Transport(sock, **kwargs)
+
+
+class NodeConnector(SSHConnector):
+    """SSH to one node; see the module."""
+
+    data_cls = NodeData
+    data_meta = {
+        **connector_data_meta,
+        "ssh_fact_timeout_s": DataMeta("Seconds a fact's command may take", FACT_TIMEOUT_S),
+        "ssh_command_timeout_s": DataMeta("Seconds an operation's command may take", COMMAND_TIMEOUT_S),
+    }
+    data: NodeData
+
+    @override
+    @staticmethod
+    def make_names_data(name: str) -> Iterator[tuple[str, dict[str, Any], list[str]]]:
+        yield name, {"ssh_hostname": name}, []
+
+    @override
+    def make_paramiko_kwargs(self) -> dict[str, Any]:
+        kwargs: dict[str, Any] = super().make_paramiko_kwargs()
+        kwargs["_pyinfra_ssh_strict_host_key_checking"] = "yes"  # whatever the data say: never learn a key
+        kwargs["_pyinfra_ssh_paramiko_connect_kwargs"] = {
+            "timeout": CONNECT_TIMEOUT_S,
+            "banner_timeout": CONNECT_TIMEOUT_S,
+            "auth_timeout": CONNECT_TIMEOUT_S,
+            "transport_factory": low_latency_transport,
+            **(kwargs["_pyinfra_ssh_paramiko_connect_kwargs"] or {}),
+        }
+        return kwargs
+
+    @override
+    def connect(self) -> None:
+        super().connect()
+        self._transport().set_keepalive(KEEPALIVE_INTERVAL_S)
+
+    @override
+    def disconnect(self) -> None:
+        super().disconnect()
+        if self.client is not None:
+            self.client.close()
+
+    @override
+    def run_shell_command(
+        self, command: StringCommand, print_output: bool = False, print_input: bool = False, **arguments: Any
+    ) -> tuple[bool, CommandOutput]:
+        arguments["_timeout"] = arguments.get("_timeout") or self._default_timeout_s()
+        result: tuple[bool, CommandOutput] = self._watched(
+            lambda: super(NodeConnector, self).run_shell_command(command, print_output, print_input, **arguments)
+        )
+        return result
+
+    @override
+    def put_file(self, *args: Any, **kwargs: Any) -> bool:
+        return bool(self._watched(lambda: super(NodeConnector, self).put_file(*args, **kwargs)))
+
+    @override
+    def get_file(self, *args: Any, **kwargs: Any) -> bool:
+        return bool(self._watched(lambda: super(NodeConnector, self).get_file(*args, **kwargs)))
+
+    def prove_new_connection(self) -> None:
+        """Enter the node by a connection of its own and run `true`; raise ConnectionError with a sentence if that fails.
+
+        Bounded by CONNECT_TIMEOUT_S. The connection that the run uses proves nothing: it was there before the change.
+        """
+        kwargs = self.make_paramiko_kwargs()
+        client = SSHClient()
+        try:
+            with gevent.Timeout(CONNECT_TIMEOUT_S, TimeoutError(f"no answer within {CONNECT_TIMEOUT_S} s")):
+                client.connect(kwargs.pop("hostname"), **kwargs)
+                status = client.exec_command("true")[1].channel.recv_exit_status()
+        except (OSError, SSHException, EOFError) as error:  # TimeoutError is an OSError
+            raise ConnectionError(f"cannot open a new connection to {self.host.name}: {error}") from error
+        finally:
+            client.close()
+        if status != 0:
+            raise ConnectionError(f"cannot run `true` on {self.host.name} by a new connection: exit status {status}")
+
+    def lock(self, holder: str) -> None:
+        """Hold this node for one run; raise ConnectError with the present holder if another run has it."""
+        try:
+            self._lock = NodeLock(self._transport(), holder)
+        except (OSError, SSHException, EOFError) as error:
+            raise ConnectError(f"cannot lock {self.host.name}: {error}") from error
+
+    def _transport(self) -> Transport:
+        transport = self.client.get_transport() if self.client is not None else None
+        if transport is None:
+            raise OSError(f"no connection to {self.host.name}")
+        return transport
+
+    def _default_timeout_s(self) -> int:
+        preparing = self.state.current_stage < StateStage.Execute
+        return int(self.data["ssh_fact_timeout_s" if preparing else "ssh_command_timeout_s"])
+
+    def _watched(self, call: Callable[[], Any]) -> Any:
+        """Run `call`; if the node falls silent meanwhile, the connection is closed and an OSError says so."""
+        with self._liveness_watch():
+            result = call()
+        if not self._transport().is_active():
+            raise OSError(f"the connection to {self.host.name} was lost")
+        return result
+
+    @contextmanager
+    def _liveness_watch(self) -> Iterator[None]:
+        watch = gevent.spawn(close_when_silent, self._transport())
+        try:
+            yield
+        finally:
+            watch.kill(block=False)
+
+
+def close_when_silent(transport: Transport) -> None:
+    """Ask for a sign of life every KEEPALIVE_INTERVAL_S; close the transport after SILENCE_LIMIT_S without.
+
+    A frozen machine's kernel goes on acknowledging TCP: only an answer of its sshd is a sign of life.
+    """
+    while True:
+        gevent.sleep(KEEPALIVE_INTERVAL_S)
+        with gevent.Timeout(SILENCE_LIMIT_S - KEEPALIVE_INTERVAL_S, False) as silence:
+            transport.global_request("keepalive@openssh.com", wait=True)
+            continue
+        if silence.pending is False:
+            transport.close()
+            return
