@@ -7,7 +7,7 @@ import json
 from paramiko import Transport
 
 LOCK_TIMEOUT_S = 10
-LOCK_FILE = "/run/lock/unterbau.lock"
+LOCK_FILE = "/run/unterbau.lock"
 
 # The lock lives as long as this shell, the shell as long as the channel: a killed run frees it by dying.
 _HOLD = f"""\

@@ -165,9 +165,8 @@ def close_when_silent(transport: Transport) -> None:
     """
     while True:
         gevent.sleep(KEEPALIVE_INTERVAL_S)
-        with gevent.Timeout(SILENCE_LIMIT_S - KEEPALIVE_INTERVAL_S, False) as silence:
+        with gevent.Timeout(SILENCE_LIMIT_S - KEEPALIVE_INTERVAL_S, False):
             transport.global_request("keepalive@openssh.com", wait=True)
             continue
-        if silence.pending is False:
-            transport.close()
-            return
+        transport.close()
+        return

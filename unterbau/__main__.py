@@ -1,0 +1,5 @@
+"""`python -m unterbau` is `unterbau`."""
+
+from unterbau.cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""What would change, whether it may, and the run that does exactly that."""

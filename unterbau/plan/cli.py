@@ -1,0 +1,129 @@
+"""`unterbau plan` and `unterbau apply`."""
+
+from __future__ import annotations
+
+import pyinfra_cli  # noqa: F401  # isort: skip  # first: it makes the standard library cooperative (gevent)
+
+import json
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+import gevent
+
+from unterbau.declaration import DeclarationError, load
+from unterbau.plan import run as engine
+from unterbau.plan.execute import Run, Step
+from unterbau.plan.model import Plan, PlanFileError, read_plan_file
+from unterbau.plan.session import Session, SessionError
+from unterbau.plan.text import plan_text, report_text
+
+Limit = click.option("--limit", multiple=True, metavar="NODE|GROUP", help="Only these; may be given more than once.")
+Json = click.option("--json", "as_json", is_flag=True, help="JSON on standard output, nothing else there.")
+
+
+def _tell(line: str) -> None:
+    click.echo(line, err=True)
+
+
+def _tell_step(step: Step) -> None:
+    hosts = ", ".join(change.host for change in step.changes)
+    _tell(f"layer {step.layer} of {step.layers} · operation {step.number} of {step.of} · {step.title} · {hosts}")
+
+
+@contextmanager
+def _errors_as_sentences() -> Iterator[None]:
+    try:
+        yield
+    except (DeclarationError, SessionError, PlanFileError) as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _checked(limit: tuple[str, ...]) -> tuple[str, ...]:
+    if any(not pattern.strip() for pattern in limit):
+        raise click.ClickException("cannot limit to an empty name: found --limit ''; name a node or a group")
+    return limit
+
+
+@click.command("plan")
+@click.argument("environment")
+@Limit
+@Json
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write the plan file here.")
+def plan_command(environment: str, limit: tuple[str, ...], as_json: bool, output: Path | None) -> None:
+    """Show what would change in ENVIRONMENT, and change nothing.
+
+    Exit 0: no changes. 2: there are changes. 3: refused by a rule. 1: something could not be read, or is wrong.
+    """
+    with _errors_as_sentences():
+        found = engine.plan(environment, Path.cwd(), _checked(limit), _tell)
+    if output is not None:
+        output.write_text(found.to_json(), encoding="utf-8")
+    click.echo(found.to_json() if as_json else plan_text(found), nl=False)
+    sys.exit(engine.exit_code_of(found))
+
+
+@click.command("apply")
+@click.argument("target", metavar="ENVIRONMENT|PLAN.json")
+@Limit
+@Json
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+def apply_command(target: str, limit: tuple[str, ...], as_json: bool, yes: bool) -> None:
+    """Carry out the plan of an environment, after showing it and asking; or exactly the plan of a plan file.
+
+    Exit 0: done, or nothing to do. 3: refused by a rule, or the plan file is not the plan of now. 1: anything else.
+    """
+    with _errors_as_sentences():
+        agreed = read_plan_file(Path(target)) if target.endswith(".json") else None
+        if agreed is not None and limit:
+            raise click.ClickException("cannot limit a plan file: it says itself for which hosts it is")
+        environment = load(agreed.environment if agreed else target, Path.cwd())
+        hosts = agreed.limit if agreed else _checked(limit)
+        with engine.planned(environment, Path.cwd(), hosts, _tell, lock=True) as (session, found):
+            sys.exit(_apply(session, found, agreed, ask=not (yes or agreed), as_json=as_json))
+
+
+def _apply(session: Session, found: Plan, agreed: Plan | None, *, ask: bool, as_json: bool) -> int:
+    if agreed is not None and agreed.digest != found.digest:
+        _tell(f"refused: the plan is not the agreed one any more\n{engine.difference(agreed, found)}")
+        return engine.REFUSED
+    if not as_json:
+        click.echo(plan_text(found), nl=False)
+    code = engine.exit_code_of(found)
+    if code in {engine.FAILED, engine.REFUSED}:
+        _tell("nothing was changed: the plan above is incomplete or refused")
+        return code
+    if ask and code == engine.CHANGES:
+        _ask()
+    run = Run(session, found, _tell_step)
+    with _stopped_by_interrupt(run):
+        report = engine.execute(session, found, Path.cwd(), run, _tell)
+    click.echo(json.dumps(report.to_json(), indent=2) if as_json else report_text(report))
+    return report.exit_code
+
+
+def _ask() -> None:
+    if not sys.stdin.isatty():
+        raise click.ClickException("cannot ask whether to apply: no terminal; use -y, or a plan file")
+    click.confirm("apply this plan?", abort=True, err=True)
+
+
+@contextmanager
+def _stopped_by_interrupt(run: Run) -> Iterator[None]:
+    """Ctrl-C or SIGTERM: what runs may end, nothing more begins; a second one ends at once."""
+
+    def stop() -> None:
+        if run.stopped:
+            raise KeyboardInterrupt
+        run.stop()
+        _tell("stopping after the operation that runs; once more to stop at once")
+
+    handlers = [gevent.signal_handler(number, stop) for number in (signal.SIGINT, signal.SIGTERM)]
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.cancel()

@@ -1,0 +1,57 @@
+"""What an apply did, change by change, and what a second look found."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from unterbau.plan.execute import OUTCOMES, Outcome
+from unterbau.plan.model import Plan, Problem
+
+DONE, FAILED, CHANGES, REFUSED = 0, 1, 2, 3
+
+
+@dataclass(frozen=True)
+class Report:
+    """What an apply did. `left` is what a second look still found to do, or None if nothing was looked at again."""
+
+    plan: Plan
+    outcomes: tuple[Outcome, ...]
+    problems: tuple[Problem, ...]
+    left: Plan | None
+    interrupted: bool
+
+    @property
+    def exit_code(self) -> int:
+        """0 only if everything was done and a second look found nothing more to do."""
+        clean = all(outcome.outcome in {"done", "not needed"} for outcome in self.outcomes)
+        converged = self.left is None or not (self.left.changes or self.left.problems)
+        return DONE if clean and converged and not self.problems and not self.interrupted else FAILED
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as JSON takes it."""
+        return {
+            "environment": self.plan.environment,
+            "digest": self.plan.digest,
+            "outcomes": [outcome.to_json() for outcome in self.outcomes],
+            "problems": [{"host": problem.host, "sentence": problem.sentence} for problem in self.problems],
+            "left": None if self.left is None else [list(change.key) for change in self.left.changes],
+            "interrupted": self.interrupted,
+            "exit_code": self.exit_code,
+        }
+
+    def summary(self) -> str:
+        """One line: how many changes ended how, and whether the hosts are now as declared."""
+        if not self.outcomes:
+            return "Nothing to do."
+        counts = Counter(outcome.outcome for outcome in self.outcomes)
+        told = ", ".join(f"{counts[outcome]} {outcome}" for outcome in OUTCOMES if counts[outcome])
+        if self.interrupted:
+            return f"Interrupted: {told}. Apply again to go on."
+        if self.left is None:
+            return f"{told.capitalize()}; no host was left to look at again."
+        if self.left.changes or self.left.problems:
+            rest = "; ".join(sorted({" ".join(change.key) for change in self.left.changes}))
+            return f"{told}. NOT converged, still to do: {rest or 'unknown, a host could not be read again'}."
+        return f"{told}. Looked again at {len(self.left.hosts)} hosts: as declared."

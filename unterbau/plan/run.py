@@ -1,0 +1,77 @@
+"""Plan and apply from beginning to end: what the commands of the command line do, without their printing."""
+
+from __future__ import annotations
+
+import difflib
+import getpass
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from unterbau.declaration import Environment, load
+from unterbau.plan.collect import make_plan
+from unterbau.plan.execute import Run
+from unterbau.plan.model import Plan, Problem
+from unterbau.plan.report import CHANGES, DONE, FAILED, REFUSED, Report
+from unterbau.plan.session import Session
+from unterbau.plan.text import plan_text
+
+
+@contextmanager
+def planned(
+    environment: Environment, root: Path, limit: tuple[str, ...], tell: Callable[[str], None], *, lock: bool
+) -> Iterator[tuple[Session, Plan]]:
+    """A session and its plan; connections (and locks) end with the block."""
+    session = Session(environment, root, limit)
+    try:
+        tell(f"connecting to {len(session.hosts)} hosts of {environment.name}")
+        session.connect()
+        if lock:
+            session.lock(_holder())
+        tell(f"reading {len(session.ready)} hosts")
+        session.prepare()
+        yield session, make_plan(session)
+    finally:
+        session.disconnect()
+
+
+def _holder() -> str:
+    started = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return f"{getpass.getuser()}@{socket.gethostname()} (pid {os.getpid()}, since {started})"
+
+
+def plan(name: str, root: Path, limit: tuple[str, ...], tell: Callable[[str], None]) -> Plan:
+    """What would change in an environment. DeclarationError or SessionError before any connection is made."""
+    with planned(load(name, root), root, limit, tell, lock=False) as (_session, found):
+        return found
+
+
+def exit_code_of(plan: Plan) -> int:
+    """The exit code of the architecture page for a plan."""
+    if plan.problems:
+        return FAILED
+    if plan.refused:
+        return REFUSED
+    return CHANGES if plan.changes else DONE
+
+
+def difference(agreed: Plan, found: Plan) -> str:
+    """What is in one plan and not in the other, as a unified diff of their texts."""
+    texts = (plan_text(agreed).splitlines(), plan_text(found).splitlines())
+    return "\n".join(difflib.unified_diff(*texts, "agreed plan", "plan now", lineterm="", n=1))
+
+
+def execute(session: Session, found: Plan, root: Path, run: Run, tell: Callable[[str], None]) -> Report:
+    """Carry out a plan, then look once more whether its hosts are now as declared."""
+    outcomes = tuple(run.execute())
+    problems = tuple(Problem(name, why) for name, all_of in sorted(session.problems.items()) for why in all_of)
+    left = None
+    if outcomes and session.ready and not run.stopped:
+        tell("reading again what was changed")
+        names = tuple(host.name for host in session.ready)
+        with planned(session.environment, root, names, lambda _line: None, lock=False) as (_again, left):
+            pass
+    return Report(found, outcomes, problems, left, run.stopped)

@@ -1,0 +1,166 @@
+"""One pyinfra run, driven from here: inventory, connections, Prepare.
+
+It does what `pyinfra INVENTORY deploys/site.py` does, but an error on one host stays on that host, and every reason why
+a host is not the whole truth is kept.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import gevent
+import pyinfra
+from pyinfra.api import Config, State
+from pyinfra.api.connect import disconnect_all
+from pyinfra.api.exceptions import ConnectError, PyinfraError
+from pyinfra.api.host import Host
+from pyinfra.api.state import BaseStateCallback, StateStage
+from pyinfra.context import ctx_config, ctx_host, ctx_inventory, ctx_state
+from pyinfra_cli.inventory import make_inventory_from_files
+from pyinfra_cli.util import exec_file
+
+from unterbau.declaration import Environment
+from unterbau.plan.messages import Messages
+from unterbau.plan.order import use_fast_operation_order
+
+DEPLOY = "deploys/site.py"
+
+
+class SessionError(Exception):
+    """A run that cannot begin, with what was found and what to do next."""
+
+
+class _Connections(BaseStateCallback):
+    """Keep the reason of each connection that failed."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def host_connect_error(self, state: State, host: Host, error: Exception) -> None:  # type: ignore[override]  # noqa: ARG002
+        self._session.problems[host.name].append(f"cannot connect: {error.args[0] if error.args else error!r}")
+
+
+class Session:
+    """Hosts of one environment from connect to disconnect. `problems` are sentences by host name."""
+
+    def __init__(self, environment: Environment, root: Path, limit: Iterable[str] = ()) -> None:
+        self.environment, self.root, self.limit = environment, root, tuple(limit)
+        self.problems: dict[str, list[str]] = defaultdict(list)
+        self.messages = Messages()
+        self.state = State(check_for_changes=True)
+        self.state.cwd = str(root)
+        self._initialise()
+
+    @property
+    def hosts(self) -> list[Host]:
+        """The hosts within the limit, by name."""
+        return sorted((h for h in self.state.inventory if self.state.is_host_in_limit(h)), key=lambda h: str(h.name))
+
+    @property
+    def ready(self) -> list[Host]:
+        """The hosts that are connected and have not failed, by name."""
+        return [host for host in self.hosts if host in self.state.active_hosts]
+
+    def _initialise(self) -> None:
+        pyinfra.is_cli = True  # operations are ordered by where they stand in the deploy files
+        use_fast_operation_order()
+        if str(self.root) not in sys.path:
+            sys.path.insert(0, str(self.root))
+        ctx_state.set(self.state)
+        config = Config()
+        ctx_config.set(config)
+        inventory = make_inventory_from_files(str(self.environment.path), cwd=str(self.root))
+        ctx_inventory.set(inventory)
+        self.state.init(inventory, config, initial_limit=_limited(inventory, self.limit))
+        self.state.add_callback_handler(_Connections(self))
+
+    def connect(self) -> None:
+        """Connect to every host at once; those that cannot be reached are problems, not exceptions."""
+        self.state.set_stage(StateStage.Connect)
+        self.each(self._connect, self.hosts)
+
+    def lock(self, holder: str) -> None:
+        """Hold every connected node for this run; a node that another run holds is a problem.
+
+        The first one decides alone, so that of two runs at once one gets all of them.
+        """
+        for hosts in (self.ready[:1], self.ready[1:]):
+            if not self.problems:
+                self.each(lambda host: host.connector.lock(holder), hosts)
+
+    def prepare(self) -> None:
+        """Run the deploy file on every connected host: which operations there are, and which have something to do."""
+        self.state.set_stage(StateStage.Prepare)
+        filename = str(self.root / DEPLOY)
+        self.state.current_deploy_filename = filename
+        self.each(lambda _host: exec_file(filename), self.ready)
+
+    def disconnect(self) -> None:
+        """Close every connection; what a run held on its nodes is free with that."""
+        disconnect_all(self.state)
+
+    def fail(self, host: Host, sentence: str) -> None:
+        """Take a host out of this run, with the reason."""
+        self.problems[host.name].append(sentence)
+        self.state.failed_hosts.add(host)
+        self.state.active_hosts.discard(host)
+
+    def each(self, action: Callable[[Host], Any], hosts: Iterable[Host]) -> None:
+        """`action(host)` on all hosts at once, each in its own context; an error fails its host only."""
+        gevent.joinall([gevent.spawn(self._guarded, action, host) for host in hosts], raise_error=True)
+
+    def _guarded(self, action: Callable[[Host], Any], host: Host) -> None:
+        with self.on(host):
+            try:
+                action(host)
+            except ConnectError as error:
+                self.fail(host, str(error))
+            except Exception as error:  # whatever a deploy raises ends this host, not the run
+                if host in self.state.failed_hosts and isinstance(error, PyinfraError):
+                    return  # pyinfra's "No hosts remaining!", after it failed the last one
+                cause = error.__cause__ or error
+                self.fail(host, f"{type(cause).__name__}: {cause}")
+
+    @contextmanager
+    def on(self, host: Host) -> Iterator[None]:
+        """The context that operations and facts of `host` run in."""
+        with ctx_config.use(self.state.config.copy()), ctx_host.use(host):
+            yield
+
+    def _connect(self, host: Host) -> None:
+        host.connect(show_errors=False)
+        if host.connected:
+            self.state.activate_host(host)
+        else:
+            self.state.failed_hosts.add(host)
+
+    def unread(self) -> dict[str, list[str]]:
+        """Why hosts are not the whole truth, by name: failed connections, facts that failed, exceptions."""
+        reasons = {name: list(found) for name, found in self.problems.items()}
+        for host in self.state.failed_hosts:
+            heard = self.messages.errors_of(host.name)
+            if not reasons.get(host.name):
+                reasons[host.name] = heard or ["a fact could not be read"]
+        return reasons
+
+
+def _limited(inventory: Any, limit: tuple[str, ...]) -> list[Host] | None:
+    if not limit:
+        return None
+    unmatched = [pattern for pattern in limit if not any(_matches(host, pattern) for host in inventory)]
+    if unmatched:
+        there = ", ".join(sorted({h.name for h in inventory} | {group for h in inventory for group in h.groups}))
+        raise SessionError(
+            f"cannot limit to {', '.join(map(repr, unmatched))}: no such host or group; there are {there}"
+        )
+    return [host for host in inventory if any(_matches(host, pattern) for pattern in limit)]
+
+
+def _matches(host: Host, pattern: str) -> bool:
+    return fnmatchcase(host.name, pattern) or pattern in host.groups

@@ -1,0 +1,80 @@
+"""The plan for people: one headline a change, old -> new an attribute, a diff a text, counts last."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from unterbau.changes import AttributeChange, TextChange
+from unterbau.plan.model import Plan, PlannedChange
+from unterbau.plan.report import Report
+
+ABSENT = "(absent)"
+
+
+def plan_text(plan: Plan) -> str:
+    """The whole plan as text, ending in a line break."""
+    return "\n".join(_lines(plan)) + "\n"
+
+
+def _lines(plan: Plan) -> Iterator[str]:
+    for change in plan.changes:
+        yield from change_lines(change)
+        yield ""
+    for problem in plan.problems:
+        yield f"! {problem.host}: {problem.sentence}"
+    if plan.problems:
+        yield ""
+    for rule in plan.rules:
+        yield f"{'ok     ' if rule.passed else 'REFUSED'} {rule.name}: {rule.arithmetic}"
+    for layer, count in sorted(plan.unchanged.items()):
+        yield f"unchanged in {layer or 'no layer'}: {count}"
+    yield summary(plan)
+    yield f"digest {plan.digest}"
+
+
+def change_lines(change: PlannedChange) -> Iterator[str]:
+    """Headline, what changes, and the exact commands of one change."""
+    yield f"~ {change.host}  {change.layer} | {change.operation}"
+    for part in change.changes:
+        yield from (f"    {line}" for line in _part(part))
+    for command in change.commands:
+        first, *rest = command.splitlines() or [""]
+        yield f"    $ {first}"
+        yield from (f"      {line}" for line in rest)
+
+
+def _part(part: AttributeChange | TextChange) -> list[str]:
+    if isinstance(part, TextChange):
+        return [part.subject, *part.diff.splitlines()]
+    old, new = (ABSENT if value is None else value for value in (part.old, part.new))
+    return [f"{part.subject}: {old} -> {new}"]
+
+
+def summary(plan: Plan) -> str:
+    """One line: what there is to do, or what was compared if there is nothing."""
+    hosts = f"{len(plan.hosts)} host{'s' * (len(plan.hosts) != 1)}"
+    if plan.problems:
+        bad = len({problem.host for problem in plan.problems})
+        return f"Incomplete: {bad} of {hosts} could not be planned; {len(plan.changes)} changes on the others."
+    if not plan.changes:
+        return f"No changes. Compared {sum(plan.unchanged.values())} operations on {hosts}."
+    changing = len({change.host for change in plan.changes})
+    return f"{len(plan.changes)} change{'s' * (len(plan.changes) != 1)} on {changing} of {hosts}."
+
+
+def report_text(report: Report) -> str:
+    """What an apply did: one line a change, what went wrong, and what a second look found. No line break at the end."""
+    return "\n".join(_report_lines(report))
+
+
+def _report_lines(report: Report) -> Iterator[str]:
+    for outcome in report.outcomes:
+        change = outcome.change
+        otherwise = "" if outcome.as_planned or outcome.outcome != "done" else "  (by other commands than planned)"
+        yield f"{outcome.outcome:<10}  {change.host}  {change.layer} | {change.operation}{otherwise}"
+        if otherwise or outcome.outcome == "failed":
+            yield from (f"    $ {command}" for command in outcome.commands)
+        yield from (f"    ! {error}" for error in outcome.errors)
+    for problem in report.problems:
+        yield f"! {problem.host}: {problem.sentence}"
+    yield report.summary()
