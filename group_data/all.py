@@ -1,0 +1,58 @@
+# The platform's defaults, for every environment. An environment's own file (group_data/ENV.py) replaces a whole name
+# and keeps the others, so flows have names of their own here: `flows` is the environment's.
+from __future__ import annotations
+
+from unterbau.declaration import Flow, Journal, Kernel, SecurityUpgrades, SshServer
+
+base_packages = (
+    "ca-certificates",
+    "chrony",
+    "conntrack",
+    "iproute2",
+    "kmod",
+    "nftables",
+    "procps",
+    "sudo",
+    "unattended-upgrades",
+)
+
+kernel = Kernel(
+    modules=("overlay", "br_netfilter", "nf_conntrack"),
+    sysctl={
+        # What the kubelet checks with --protect-kernel-defaults. Source: K3s CIS hardening guide.
+        "vm.panic_on_oom": 0,
+        "vm.overcommit_memory": 1,
+        "kernel.panic": 10,
+        "kernel.panic_on_oops": 1,
+        # Pods are routed, and what crosses a bridge meets the pod network's rules. Source: Kubernetes setup pages.
+        "net.ipv4.ip_forward": 1,
+        "net.bridge.bridge-nf-call-iptables": 1,
+        "net.bridge.bridge-nf-call-ip6tables": 1,
+        # A full table drops new connections of the whole node: 262144 entries are about 80 MiB.
+        "net.netfilter.nf_conntrack_max": 262144,
+        # Kubelet, containerd and every pod's log reader watch files; the defaults (8192, 128) run out.
+        "fs.inotify.max_user_watches": 524288,
+        "fs.inotify.max_user_instances": 8192,
+        # No core dumps of programs that changed their user. Source: CIS Debian Linux benchmark.
+        "fs.suid_dumpable": 0,
+        # Links and FIFOs in world-writable directories are not followed for others. Source: Linux fs sysctl.
+        "fs.protected_fifos": 1,
+        "fs.protected_regular": 2,
+        "kernel.kptr_restrict": 1,
+        "kernel.dmesg_restrict": 1,
+        # Loose, not strict: pod traffic may leave by another interface than it came. Source: RFC 3704 2.4.
+        "net.ipv4.conf.all.rp_filter": 2,
+        "net.ipv4.conf.all.accept_redirects": 0,
+        "net.ipv4.conf.all.send_redirects": 0,
+        "net.ipv4.conf.all.accept_source_route": 0,
+        "net.ipv4.tcp_syncookies": 1,
+    },
+)
+
+ssh_server = SshServer()
+
+security_upgrades = SecurityUpgrades(reboot_window_start="02:00", reboot_window_minutes=120, slot_minutes=20)
+
+journal = Journal(max_use_mib=512, keep_free_mib=1024, max_retention_days=30)
+
+flows_ssh = (Flow(name="ssh", source="controllers", target="all", protocol="tcp", ports=(22,)),)

@@ -1,0 +1,41 @@
+# The lab: five machines on one host, with no way out but to Debian's packages.
+from __future__ import annotations
+
+from unterbau.declaration import Flow, Kernel, Network, Operator, TimeSync, public_key_file
+
+network = Network(cidr="10.77.0.0/24", domain="lab.internal", controllers=("10.77.0.1/32",))
+
+# Nothing outside to ask, and one clock for all machines, the host's, which is not theirs to set.
+time_sync = TimeSync(servers=(), island="servers", control_clock=False)
+
+# The machines share the host's kernel: they load no modules, so there is no net.bridge.* to set either, and the
+# conntrack limit belongs to the host. The lab gives each machine its own copy of what is not per network namespace.
+kernel = Kernel(
+    modules=(),
+    sysctl={
+        "vm.panic_on_oom": 0,
+        "vm.overcommit_memory": 1,
+        "kernel.panic": 10,
+        "kernel.panic_on_oops": 1,
+        "net.ipv4.ip_forward": 1,
+        "fs.inotify.max_user_watches": 524288,
+        "fs.inotify.max_user_instances": 8192,
+        "fs.suid_dumpable": 0,
+        "kernel.kptr_restrict": 1,
+        "kernel.dmesg_restrict": 1,
+        "net.ipv4.conf.all.rp_filter": 2,
+        "net.ipv4.conf.all.accept_redirects": 0,
+        "net.ipv4.conf.all.send_redirects": 0,
+        "net.ipv4.conf.all.accept_source_route": 0,
+        "net.ipv4.tcp_syncookies": 1,
+    },
+)
+
+operators = (
+    Operator(
+        name="operator",
+        authorized_keys=(public_key_file("/var/lib/unterbau/lab/ssh/id_ed25519.pub", made_by="run `unterbau lab up`"),),
+    ),
+)
+
+flows_time = (Flow(name="ntp", source="all", target="servers", protocol="udp", ports=(123,)),)
