@@ -1,0 +1,61 @@
+"""How the lab's tests call the program, and break things on its machines by hand."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent.parent
+UNTERBAU = [sys.executable, "-m", "unterbau"]
+LIMIT_S = 300  # far beyond what any of these takes: a hang is a failure, not a wait
+
+
+def unterbau(*arguments: str, cwd: Path = ROOT, **options: Any) -> subprocess.CompletedProcess[str]:
+    """`unterbau ARGUMENTS`, with nothing on standard input."""
+    command = [*UNTERBAU, *arguments]
+    return subprocess.run(
+        command,
+        cwd=cwd,
+        text=True,
+        capture_output=True,
+        timeout=LIMIT_S,
+        stdin=subprocess.DEVNULL,
+        check=False,
+        **options,
+    )
+
+
+def start(*arguments: str, cwd: Path = ROOT) -> subprocess.Popen[str]:
+    """The same, still running; standard error has its progress."""
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        [*UNTERBAU, *arguments], cwd=cwd, text=True, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe
+    )
+
+
+def plan(*arguments: str) -> tuple[int, dict[str, Any]]:
+    """(exit code, plan) of `unterbau plan lab --json`."""
+    ran = unterbau("plan", "lab", "--json", *arguments)
+    assert ran.stdout, ran.stderr
+    return ran.returncode, json.loads(ran.stdout)
+
+
+def changes(document: dict[str, Any]) -> set[tuple[str, str]]:
+    """{(host, subject)} of everything that a plan would change."""
+    return {(change["host"], part["subject"]) for change in document["changes"] for part in change["changes"]}
+
+
+def on(node: str, command: str) -> str:
+    """Run a shell command on a machine by hand; its standard output. An error fails the test."""
+    ran = unterbau("lab", "shell", node, "--", "sh", "-c", command)
+    assert ran.returncode == 0, f"{node}: {command}: {ran.stderr}"
+    return ran.stdout
+
+
+def converge() -> None:
+    """Bring the lab to what is declared; fail with the report if that does not work."""
+    ran = unterbau("apply", "lab", "-y")
+    assert ran.returncode == 0, ran.stdout + ran.stderr

@@ -1,0 +1,125 @@
+"""Known secrets are put through everything, and then searched for everywhere: outputs, files, process lists."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lab.commands import ROOT, on, unterbau
+
+pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("converged")]
+
+NODE = "wrk-1"
+ALLOWED = "/etc/unterbau-canary"
+LAB_KEYS = Path("/var/lib/unterbau/lab")
+
+DEPLOY = """
+import os
+from pyinfra.operations import server
+from pyinfra.api import StringCommand, deploy
+from operations import config_file
+from unterbau.secrets.hidden import Hidden
+
+SECRET = Hidden(os.environ["CANARY"])
+
+@deploy("canary")
+def canary():
+    config_file.put(name="secret file", path="/etc/unterbau-canary", content=SECRET, mode="600")
+    server.shell(name="failing command", commands=[StringCommand("echo", SECRET, ">&2; exit 1")] if {leaky} else [])
+
+canary()
+"""
+
+
+@pytest.fixture
+def watched() -> Iterator[None]:
+    """Everything that any process of the node is called with, and its environment, noted while the test runs."""
+    note = "while :; do cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ >>/run/canary-processes 2>/dev/null; sleep 0.02; done"
+    on(NODE, f"systemd-run --quiet --collect --unit=canary-watch sh -c '{note}'")
+    yield
+    on(NODE, "systemctl stop canary-watch; rm -f /run/canary-processes /etc/unterbau-canary")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A checkout of its own: the lab's inventory and data, another deploy."""
+    for folder in ("inventories", "group_data"):
+        (tmp_path / folder).symlink_to(ROOT / folder)
+    (tmp_path / "deploys").mkdir()
+    return tmp_path
+
+
+def environment(canary: str) -> dict[str, str]:
+    return {**os.environ, "CANARY": canary, "PYTHONPATH": str(ROOT), "HOME": os.environ.get("HOME", "/root")}
+
+
+def outputs(root: Path, canary: str, *, leaky: bool) -> tuple[str, str]:
+    """Everything that every way of running says: (our own commands and files, plain pyinfra at its loudest)."""
+    (root / "deploys" / "site.py").write_text(DEPLOY.replace("{leaky}", str(leaky)))
+    options = {"cwd": root, "env": environment(canary)}
+    ours = []
+    for arguments in (["plan", "lab"], ["plan", "lab", "--json"], ["plan", "lab", "-o", "plan.json"],
+                      ["apply", "lab", "-y"], ["plan", "lab"], ["apply", "lab", "-y", "--json"]):  # fmt: skip
+        ran = unterbau(*arguments, "--limit", NODE, **options)
+        ours += [ran.stdout, ran.stderr]
+    ours.append((root / "plan.json").read_text())
+    on(NODE, f"rm -f {ALLOWED}")
+    loud = [sys.executable, "-m", "pyinfra", "-vvv", "--debug", "--diff", "--limit", NODE]
+    plain = []
+    for last in ("--dry", "-y"):
+        command = [*loud, last, "inventories/lab.py", "deploys/site.py"]
+        said = subprocess.run(command, text=True, capture_output=True, timeout=120, check=False, **options)
+        plain += [said.stdout, said.stderr]
+    plain += [path.read_text() for path in root.glob("*.log")]
+    return "\n".join(ours), "\n".join(plain)
+
+
+def found_on_node(canary: str) -> list[str]:
+    """Files of the node that have it, the one that should left out; process notes included."""
+    where = "/etc /var /root /home /tmp /run /usr/local /opt /srv"
+    said = on(NODE, f"grep -rlsF -e {canary} {where} || test $? -le 2")
+    return [line for line in said.splitlines() if line != ALLOWED]
+
+
+@pytest.mark.usefixtures("watched")
+def test_a_secret_is_nowhere_but_in_its_file(root: Path) -> None:
+    canary = "canary-5d1f-kept-hidden"
+    ours, plain = outputs(root, canary, leaky=False)
+    assert "secret file" in ours
+    assert "secret file" in plain
+    assert on(NODE, f"cat {ALLOWED}; stat -c %a {ALLOWED}").split() == [canary, "600"]
+    assert canary not in ours + plain
+    assert found_on_node(canary) == []
+    here = subprocess.run(["grep", "-rlsF", canary, "/tmp", str(ROOT / "deploys"), "/var/lib/unterbau"],
+                          text=True, capture_output=True, check=False).stdout.split()  # fmt: skip
+    assert [path for path in here if "site.py" not in path] == []
+
+
+@pytest.mark.usefixtures("watched")
+def test_the_search_finds_a_leak(root: Path) -> None:
+    """A secret on a command line stands in the process list, and its own error tells it: ours is redacted even so."""
+    canary = "canary-9a7c-leaks-on-purpose"
+    ours, plain = outputs(root, canary, leaky=True)
+    assert "/run/canary-processes" in found_on_node(canary)
+    assert canary in plain
+    assert "failing command" in ours
+    assert canary not in ours
+
+
+def test_the_labs_private_keys_are_readable_by_root_only_and_in_no_output() -> None:
+    keys = [path for path in LAB_KEYS.rglob("*") if path.is_file() and b"PRIVATE KEY" in path.read_bytes()[:64]]
+    assert keys
+    assert [path for path in keys if path.stat().st_mode & 0o077] == []
+    said = "".join(
+        (ran := unterbau(*arguments)).stdout + ran.stderr
+        for arguments in (["lab", "status"], ["lab", "status", "--json"], ["lab", "up"], ["plan", "lab", "--json"])
+    )
+    for key in keys:
+        body = re.sub(rb"-----[^-]+-----", b"", key.read_bytes()).split()
+        assert not any(line.decode() in said for line in body)
