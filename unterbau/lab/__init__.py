@@ -1,0 +1,1 @@
+"""Five Debian machines on this one, and their faults."""

@@ -1,0 +1,140 @@
+"""What a lab is made of: names, addresses and paths. Pure; nothing here touches the machine it runs on."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+
+from unterbau.lab.errors import LabError
+
+DEFAULT_NAME = "lab"
+DEFAULT_SUBNET = IPv4Network("10.77.0.0/24")
+PROXY_PORT = 3142
+SSH_PORT = 22
+# Host part of each address; a subnet is a /24.
+_HOST_PARTS = {"srv-1": 11, "srv-2": 12, "srv-3": 13, "wrk-1": 21, "wrk-2": 22}
+
+
+@dataclass(frozen=True)
+class Machine:
+    """One machine: its name (unique on this host), address and number within the lab."""
+
+    name: str
+    address: IPv4Address
+    number: int
+    directory: Path
+
+    @property
+    def port(self) -> str:
+        """The machine's port on the bridge, as systemd-nspawn names it."""
+        return f"vb-{self.name}"
+
+    @property
+    def upper(self) -> Path:
+        """What the machine wrote over the shared root file system."""
+        return self.directory / "upper"
+
+    @property
+    def drive_image(self) -> Path:
+        """The file behind the machine's drive for object storage."""
+        return self.directory / "drive-1.img"
+
+    @property
+    def complete(self) -> Path:
+        """Exists once every file of the machine is in place."""
+        return self.directory / "complete"
+
+
+@dataclass(frozen=True)
+class Lab:
+    """One lab; a second one beside it needs another name and another subnet."""
+
+    name: str
+    subnet: IPv4Network
+    state: Path
+    cache: Path
+
+    @property
+    def gateway(self) -> IPv4Address:
+        """The controller's address on the bridge."""
+        return self.subnet.network_address + 1
+
+    @property
+    def bridge(self) -> str:
+        """The bridge's interface name."""
+        return f"ub-{self.name}0"
+
+    @property
+    def table(self) -> str:
+        """Name of the nft tables (one `inet`, one `bridge`) that the lab owns."""
+        return f"unterbau_{self.name}"
+
+    @property
+    def group(self) -> str:
+        """Name of the cgroup that holds everything the lab started."""
+        return f"ub-{self.name}"
+
+    @property
+    def key(self) -> Path:
+        """The operator's private key."""
+        return self.state / "ssh" / "id_ed25519"
+
+    @property
+    def known_hosts(self) -> Path:
+        """Pinned host keys, by address and by name."""
+        return self.state / "ssh" / "known_hosts"
+
+    @property
+    def lock(self) -> Path:
+        """One command at a time works on a lab."""
+        return self.cache / f"{self.name}.lock"
+
+    @property
+    def machines(self) -> tuple[Machine, ...]:
+        """The five machines, in their usual order."""
+        prefix = "" if self.name == DEFAULT_NAME else f"{self.name}-"
+        return tuple(
+            Machine(prefix + name, self.subnet.network_address + part, number, self.state / "machines" / name)
+            for number, (name, part) in enumerate(_HOST_PARTS.items(), start=1)
+        )
+
+    def machine(self, name: str) -> Machine:
+        """The machine of that name. Raises LabError that names the five."""
+        for machine in self.machines:
+            if machine.name == name:
+                return machine
+        known = ", ".join(machine.name for machine in self.machines)
+        raise LabError(f"cannot find machine {name!r}: the lab has {known}; use one of these")
+
+
+def lab_from(environ: Mapping[str, str] = os.environ) -> Lab:
+    """The lab that UNTERBAU_LAB_NAME, _LAB_SUBNET, _LAB_DIR and _CACHE_DIR describe; the usual one without them."""
+    name = environ.get("UNTERBAU_LAB_NAME", DEFAULT_NAME)
+    if not re.fullmatch(r"[a-z][a-z0-9]{0,4}", name):
+        raise LabError(f"cannot use lab name {name!r}: interface names are short; use a letter and up to 4 more a-z0-9")
+    return Lab(
+        name=name,
+        subnet=_subnet(name, environ.get("UNTERBAU_LAB_SUBNET")),
+        state=Path(environ.get("UNTERBAU_LAB_DIR", f"/var/lib/unterbau/{name}")),
+        cache=Path(environ.get("UNTERBAU_CACHE_DIR", "/var/cache/unterbau")),
+    )
+
+
+def _subnet(name: str, text: str | None) -> IPv4Network:
+    if text is None:
+        if name != DEFAULT_NAME:
+            raise LabError(f"cannot place lab {name!r}: no subnet; set UNTERBAU_LAB_SUBNET to a private /24")
+        return DEFAULT_SUBNET
+    try:
+        subnet = IPv4Network(text)
+    except ValueError as error:
+        raise LabError(f"cannot read UNTERBAU_LAB_SUBNET {text!r}: {error}; use a private /24") from error
+    if subnet.prefixlen != 24 or not subnet.is_private:
+        raise LabError(f"cannot use UNTERBAU_LAB_SUBNET {subnet}: not a private /24; use one, like {DEFAULT_SUBNET}")
+    if name != DEFAULT_NAME and subnet == DEFAULT_SUBNET:
+        raise LabError(f"cannot place lab {name!r} on {subnet}: the usual lab lives there; use another private /24")
+    return subnet

@@ -1,0 +1,138 @@
+"""Up and down: from whatever there is to five machines that answer, and to nothing at all."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from unterbau.lab import keys, machine, network, rootfs, ssh
+from unterbau.lab.cgroup import Group
+from unterbau.lab.command import run
+from unterbau.lab.errors import LabError
+from unterbau.lab.layout import Lab, Machine
+
+_LOGIN_TIMEOUT_S = 30
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What `up` did: machines booted now, with the seconds until a login worked; errors by machine."""
+
+    booted: dict[str, float]
+    errors: dict[str, str]
+    seconds: float
+
+
+@contextmanager
+def locked(lab: Lab, say: Say) -> Iterator[None]:
+    """Hold the lab's lock; says who holds it while waiting. The kernel lets go of it when the process ends."""
+    if os.geteuid() != 0:
+        raise LabError("cannot work on the lab: it takes root; run it with sudo")
+    lab.cache.mkdir(parents=True, exist_ok=True)
+    with lab.lock.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            say(f"waiting for process {file.read().strip() or '(unknown)'}, which is working on the lab")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def healthy(lab: Lab) -> bool:
+    """Whether everything is there and all machines accept connections; costs no process per machine."""
+    if not lab.known_hosts.exists() or not all(one.complete.exists() for one in lab.machines):
+        return False
+    if not all(machine.group(lab, one).populated() for one in lab.machines) or not network.is_up(lab):
+        return False
+    return all(ssh.greet(list(lab.machines), timeout_s=1).values())
+
+
+def up(lab: Lab, say: Say) -> Outcome:
+    """Make all five machines answer SSH; leaves alone those that do. Disks and host keys that are there are kept."""
+    with locked(lab, say):
+        started = time.monotonic()
+        if healthy(lab):
+            return Outcome({}, {}, time.monotonic() - started)
+        return _repair(lab, say)
+
+
+def _repair(lab: Lab, say: Say) -> Outcome:
+    rootfs.install_host_packages(say)
+    recipe = rootfs.hosts_recipe()
+    base = rootfs.ensure(lab, recipe, say)
+    _private_directory(lab.state)
+    keys.ensure(lab)
+    started = time.monotonic()
+    network.up(lab, recipe)
+    dead = [one for one in lab.machines if not _alive(lab, one)]
+    for one in dead:
+        machine.stop(lab, one)
+        machine.prepare(lab, one, base)
+        say(f"booting {one.name}")
+        machine.boot(lab, one)
+    return _outcome(lab, dead, started)
+
+
+def _outcome(lab: Lab, dead: list[Machine], started: float) -> Outcome:
+    reached = ssh.logins_s(lab, list(lab.machines), started, _LOGIN_TIMEOUT_S)
+    names = {one.name for one in dead}
+    booted = {name: round(took, 2) for name, took in reached.items() if isinstance(took, float) and name in names}
+    errors = {name: str(took) for name, took in reached.items() if isinstance(took, LabError)}
+    return Outcome(booted, errors, time.monotonic() - started)
+
+
+def _alive(lab: Lab, one: Machine) -> bool:
+    # A machine whose supervisor was killed has no one to boot it again after a reboot: not alive either.
+    return one.complete.exists() and machine.supervised(lab, one) and network.plugged_in(lab, one)
+
+
+def _private_directory(path: Path) -> None:
+    path.mkdir(parents=True, exist_ok=True)
+    path.chmod(0o700)
+
+
+def down(lab: Lab, say: Say, *, purge_cache: bool) -> bool:
+    """Take everything away but the caches (with purge_cache, these too). Whether there was anything."""
+    with locked(lab, say):
+        was_there = lab.state.exists() or Group(lab.group).unified.exists()
+        for one in lab.machines:
+            machine.stop(lab, one)
+        rootfs.discard(lab)
+        network.down(lab)
+        Group(lab.group).kill()
+        Group(lab.group).remove()
+        shutil.rmtree(lab.state, ignore_errors=False) if lab.state.exists() else None
+        if purge_cache:
+            for directory in lab.cache.glob("rootfs-*"):
+                shutil.rmtree(directory)
+        return was_there
+
+
+def status(lab: Lab) -> list[dict[str, Any]]:
+    """One dictionary per machine: name, address, state (running, paused, down), memory_mib, uptime_s."""
+    return [asdict(machine.facts(lab, one)) for one in lab.machines]
+
+
+def reboot(lab: Lab, one: Machine, say: Say) -> float:
+    """Reboot from inside; seconds until a login works again in the new boot."""
+    with locked(lab, say):
+        before = machine.leader(lab, one)
+        started = time.monotonic()
+        run(*ssh.command(lab, one, "systemctl", "reboot"), timeout_s=10)
+        while machine.leader(lab, one) == before:
+            if time.monotonic() > started + _LOGIN_TIMEOUT_S:
+                raise LabError(f"cannot reboot {one.name}: it has not gone down after {_LOGIN_TIMEOUT_S} s")
+            time.sleep(0.05)
+        return ssh.login_s(lab, one, started, _LOGIN_TIMEOUT_S)

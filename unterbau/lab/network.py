@@ -1,0 +1,176 @@
+"""The lab's private network: a bridge, rules that keep it private, names for the controller, a way to packages."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+from unterbau.lab.cgroup import Group
+from unterbau.lab.command import run, succeeds
+from unterbau.lab.layout import PROXY_PORT, Lab, Machine
+from unterbau.lab.process import listening, start
+from unterbau.lab.rootfs import Recipe
+
+HOSTS = Path("/etc/hosts")
+
+
+def rules(lab: Lab) -> str:
+    """The nft ruleset that lets the machines reach the proxy and each other, and nothing else, not even this host."""
+    bridge, gateway, table = lab.bridge, lab.gateway, f"inet {lab.table}"
+    return f"""\
+table {table}
+delete table {table}
+table {table} {{
+  chain prerouting {{
+    type filter hook prerouting priority -150; policy accept;
+    iifname "{bridge}" ip daddr != {{ {lab.subnet}, 224.0.0.0/4 }} reject with icmp type admin-prohibited
+  }}
+  chain input {{
+    type filter hook input priority 0; policy accept;
+    iifname != "{bridge}" accept
+    ct state established,related accept
+    ip saddr {lab.subnet} ip daddr {gateway} icmp type echo-request accept
+    ip saddr {lab.subnet} ip daddr {gateway} tcp dport {PROXY_PORT} accept
+    ip saddr {lab.subnet} ip daddr {gateway} reject with icmp type admin-prohibited
+    drop
+  }}
+  chain forward {{
+    type filter hook forward priority 0; policy accept;
+    iifname "{bridge}" oifname != "{bridge}" drop
+    iifname != "{bridge}" oifname "{bridge}" drop
+  }}
+}}
+"""
+
+
+def hosts_block(lab: Lab) -> str:
+    """Lines for the controller's /etc/hosts, between marks."""
+    begin, end = _marks(lab)
+    lines = "".join(f"{machine.address}\t{machine.name}\n" for machine in lab.machines)
+    return f"{begin}\n{lines}{end}\n"
+
+
+def without_block(lab: Lab, text: str) -> str:
+    """The text of /etc/hosts without the lab's lines; an end mark that was lost costs only the lab's own lines."""
+    begin, end = _marks(lab)
+    kept, inside = [], False
+    own = {f"{machine.address}\t{machine.name}" for machine in lab.machines}
+    for line in text.splitlines(keepends=True):
+        bare = line.rstrip("\n")
+        if bare == begin:
+            inside = True
+        elif inside and bare == end:
+            inside = False
+        elif not (inside and bare in own):
+            kept.append(line)
+    return "".join(kept)
+
+
+def _marks(lab: Lab) -> tuple[str, str]:
+    return f"# begin of the machines of unterbau {lab.name}", f"# end of the machines of unterbau {lab.name}"
+
+
+def proxy_configuration(lab: Lab) -> str:
+    """What tinyproxy is told: listen on the bridge, serve the machines, reach the Debian archive only."""
+    allowed = "".join(f"Allow {machine.address}\n" for machine in lab.machines)
+    return f"""\
+Listen {lab.gateway}
+Port {PROXY_PORT}
+BindSame No
+Timeout 120
+MaxClients 100
+LogLevel Warning
+LogFile "{lab.state}/proxy/log"
+{allowed}Filter "{lab.state}/proxy/filter"
+FilterDefaultDeny Yes
+FilterExtended On
+ConnectPort 443
+"""
+
+
+def proxy_filter(recipe: Recipe) -> str:
+    """The hosts that the proxy reaches, one anchored expression a line."""
+    return "".join(f"^{host.replace('.', '[.]')}$\n" for host in recipe.mirrors)
+
+
+def is_up(lab: Lab) -> bool:
+    """Whether bridge, rules, names and proxy are all there."""
+    return (
+        _bridge_is_up(lab)
+        and hosts_block(lab) in HOSTS.read_text()
+        and _proxy_group(lab).populated()
+        and succeeds("nft", "list", "table", "inet", lab.table)
+    )
+
+
+def up(lab: Lab, recipe: Recipe) -> None:
+    """Make what is missing of it; what is there stays."""
+    if not Path("/sys/class/net", lab.bridge).exists():
+        run("ip", "link", "add", lab.bridge, "type", "bridge", "forward_delay", "0", "stp_state", "0")
+    if not _bridge_is_up(lab):
+        # No address by itself: the controller is reached by IPv4 only.
+        Path(f"/proc/sys/net/ipv6/conf/{lab.bridge}/disable_ipv6").write_text("1")
+        run("nft", "-f", "-", stdin=rules(lab))
+        run("ip", "address", "replace", f"{lab.gateway}/{lab.subnet.prefixlen}", "dev", lab.bridge)
+        run("ip", "link", "set", lab.bridge, "up")
+    run("nft", "-f", "-", stdin=rules(lab))
+    _write_hosts(lab, hosts_block(lab))
+    if not _proxy_group(lab).populated():
+        _start_proxy(lab, recipe)
+
+
+def down(lab: Lab) -> None:
+    """Take all of it away; no error for what is not there."""
+    _proxy_group(lab).kill()
+    _proxy_group(lab).remove()
+    _write_hosts(lab, "")
+    if Path("/sys/class/net", lab.bridge).exists():
+        run("ip", "link", "delete", lab.bridge)
+    for family in ("inet", "bridge"):
+        if shutil.which("nft") and succeeds("nft", "list", "table", family, lab.table):
+            run("nft", "delete", "table", family, lab.table)
+
+
+def plugged_in(lab: Lab, machine: Machine) -> bool:
+    """Whether the machine is plugged into the lab's bridge."""
+    return Path("/sys/class/net", lab.bridge, "brif", machine.port).exists()
+
+
+def _bridge_is_up(lab: Lab) -> bool:
+    try:
+        flags = int(Path("/sys/class/net", lab.bridge, "flags").read_text(), 16)
+    except OSError:
+        return False
+    with suppress(OSError):
+        routes = Path("/proc/net/fib_trie").read_text()
+        return bool(flags & 1) and str(lab.gateway) in routes
+    return False
+
+
+def _write_hosts(lab: Lab, block: str) -> None:
+    # In place, not by rename: /etc/hosts may be a bind mount.
+    text = HOSTS.read_text()
+    wanted = without_block(lab, text) + block
+    if wanted == text:
+        return
+    with HOSTS.open("r+") as file:
+        file.write(wanted)
+        file.truncate()
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _proxy_group(lab: Lab) -> Group:
+    return Group(f"{lab.group}/proxy")
+
+
+def _start_proxy(lab: Lab, recipe: Recipe) -> None:
+    directory = lab.state / "proxy"
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (directory / "tinyproxy.conf").write_text(proxy_configuration(lab))
+    (directory / "filter").write_text(proxy_filter(recipe))
+    command = ("tinyproxy", "-d", "-c", str(directory / "tinyproxy.conf"))
+    start(_proxy_group(lab), command, log=directory / "output", controllers=False)
+    listening(str(lab.gateway), PROXY_PORT, timeout_s=5)
