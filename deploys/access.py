@@ -1,0 +1,61 @@
+"""The base layer's access side: who may log in, how, and from where. Called by deploys/base.py."""
+
+from __future__ import annotations
+
+from pyinfra import host, inventory
+from pyinfra.api import deploy
+
+from operations import firewall as node_firewall
+from operations import operator_account
+from operations import ssh_server as sshd
+from operations.operator_account import Operator
+from unterbau.declaration import flows_of
+from unterbau.domain.flows import accepts
+
+
+@deploy("access")
+def operators() -> None:
+    """Before `ssh_server`: its drop-in sends the members of the operators' group to our key files."""
+    operator_account.exactly(
+        operators=[Operator(who.name, who.authorized_keys, who.sudo) for who in host.data.operators],
+        name="operators",
+    )
+
+
+@deploy("access")
+def ssh_server() -> None:
+    declared = host.data.ssh_server
+    sshd.hardened(
+        port=declared.port,
+        ciphers=declared.ciphers,
+        kex_algorithms=declared.kex_algorithms,
+        macs=declared.macs,
+        host_key_algorithms=declared.host_key_algorithms,
+        max_auth_tries=declared.max_auth_tries,
+        login_grace_s=declared.login_grace_s,
+        client_alive_s=declared.client_alive_s,
+        permit_root_login=declared.permit_root_login,
+        name="ssh server",
+        _serial=True,
+    )
+
+
+@deploy("access")
+def firewall() -> None:
+    network = host.data.network
+    controllers = [str(cidr) for cidr in network.controllers]
+    node_firewall.default_deny(
+        accepts=accepts(flows_of(host.data), {**groups(), "controllers": controllers}, str(host.data.node.address)),
+        pingers=[str(network.cidr), *controllers],
+        name="firewall",
+        _serial=True,
+    )
+
+
+def groups() -> dict[str, list[str]]:
+    """{group: addresses of its nodes}; "all" is every node of the inventory, also outside a --limit."""
+    members = {"all": list(inventory), **inventory.groups}
+    return {
+        group: sorted(str(member.data.node.address) for member in hosts if member.data.get("node"))
+        for group, hosts in members.items()
+    }

@@ -1,0 +1,87 @@
+"""The node's firewall: our file, our unit, our table in the kernel, and what the file would be there."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+from pyinfra.api.exceptions import FactProcessError
+from pyinfra.api.facts import FactBase
+from typing_extensions import override
+
+from facts.config_file import FileState, parsed, reading
+from facts.guard import left_command
+from unterbau.domain.unknown import UNKNOWN, Unknown
+
+RULES = "/etc/unterbau/firewall.nft"
+UNIT_NAME = "unterbau-firewall.service"
+UNIT = f"/etc/systemd/system/{UNIT_NAME}"
+TABLE = "inet unterbau"
+
+
+class Firewall(TypedDict):
+    """One node's firewall. Tables are text as `nft -s list table` writes it: no counters, no handles."""
+
+    rules: FileState
+    unit: FileState
+    enabled: bool
+    active: bool
+    table: str | None  # in force now; None if there is none
+    expected: str | None  # what `rules` gives in an empty network namespace; None if absent or refused
+    refused: str | None  # what nft says of `rules` if it refuses them
+    guard_left: bool  # an interrupted run left a change that was neither proven nor reverted
+
+
+_LIST = f"nft -s list table {TABLE}"
+_LIVE = (
+    f"if nft list tables | grep -qx 'table {TABLE}'; then\n"
+    f"table=$({_LIST}) || exit 1; echo \"$table\" | sed 's/^/table /'\nfi"
+)
+# The kernel's own spelling of our file: a rule that was added by hand differs, an address that was only moved doesn't.
+_EXPECTED = (
+    f"if test -f {RULES}; then\n"
+    f"if expected=$(unshare --net sh -c 'nft -f {RULES} && {_LIST}' 2>&1)\n"
+    "then echo \"$expected\" | sed 's/^/expected /'; else echo \"$expected\" | sed 's/^/refused /'; fi\nfi"
+)
+
+
+class State(FactBase[Firewall | Unknown]):
+    """The state of the firewall. A node without nft has no table."""
+
+    @override
+    @staticmethod
+    def default() -> Firewall | Unknown:
+        return UNKNOWN
+
+    @override
+    def command(self) -> str:
+        return (
+            f"{left_command('firewall')}\n"
+            f"({reading([RULES, UNIT])}) | sed 's/^/file /'\n"
+            f"systemctl show -p ActiveState,UnitFileState {UNIT_NAME} | sed 's/^/unit /'\n"
+            f"if command -v nft >/dev/null; then\n{_LIVE}\n{_EXPECTED}\nfi"
+        )
+
+    @override
+    def process(self, output: list[str]) -> Firewall | Unknown:
+        said: dict[str, list[str]] = {}
+        for line in output:
+            subject, _, rest = line.partition(" ")
+            said.setdefault(subject, []).append(rest)
+        try:
+            files = dict(parsed(line) for line in said["file"])
+            return {
+                "rules": files[RULES],
+                "unit": files[UNIT],
+                "enabled": "UnitFileState=enabled" in said["unit"],
+                "active": "ActiveState=active" in said["unit"],
+                "table": _text(said.get("table")),
+                "expected": _text(said.get("expected")),
+                "refused": _text(said.get("refused")),
+                "guard_left": said["guard"][0] == "left",
+            }
+        except (KeyError, IndexError) as error:
+            raise FactProcessError(f"cannot read the state of the firewall: {error!r}") from error
+
+
+def _text(lines: list[str] | None) -> str | None:
+    return None if lines is None else "\n".join(lines) + "\n"

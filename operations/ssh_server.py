@@ -1,0 +1,203 @@
+"""sshd: keys only, modern algorithms, by one drop-in of ours that comes first; what sshd makes of it is read back."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Mapping, Sequence
+
+from pyinfra import host
+from pyinfra.api.command import PyinfraCommand
+from pyinfra.api.operation import operation
+
+from facts.operator_account import GROUP, KEYS_DIR
+from facts.ssh_server import DROP_IN, PRINCIPALS, SSHD_CONFIG, SshServer, State, effective_command
+from operations import config_file, guard
+from unterbau import changes
+from unterbau.domain.unknown import Unknown
+
+INCLUDE = "Include /etc/ssh/sshd_config.d/*.conf"
+
+
+_HEADER = "# Written by unterbau: what is changed here by hand is undone by the next apply.\n"
+# An operator's keys are those in our file: a key that somebody puts into a home directory opens nothing.
+_OPERATORS = f"Match Group {GROUP}\n    AuthorizedKeysFile {KEYS_DIR}/%u\n"
+
+_FIXED = {
+    "AuthenticationMethods": "publickey",
+    "PubkeyAuthentication": "yes",
+    "PasswordAuthentication": "no",
+    "KbdInteractiveAuthentication": "no",
+    "PermitEmptyPasswords": "no",
+    "HostbasedAuthentication": "no",
+    "GSSAPIAuthentication": "no",
+    "UsePAM": "yes",  # sessions and limits; without it sshd turns away accounts whose password is locked
+    "StrictModes": "yes",
+    "AuthorizedKeysFile": ".ssh/authorized_keys",
+    "PermitUserEnvironment": "no",
+    "AllowAgentForwarding": "no",
+    "X11Forwarding": "no",
+    "PermitTunnel": "no",
+    "GatewayPorts": "no",
+    "MaxStartups": "60:30:200",  # many operators and CI jobs at once; the firewall keeps strangers away
+    "LogLevel": "VERBOSE",  # with the fingerprint of the key that logged in
+}
+
+
+@operation()
+def hardened(  # noqa: PLR0913, PLR0917  # plain values, so that the plan and the cases show them
+    port: int,
+    ciphers: Sequence[str],
+    kex_algorithms: Sequence[str],
+    macs: Sequence[str],
+    host_key_algorithms: Sequence[str],
+    max_auth_tries: int,
+    login_grace_s: int,
+    client_alive_s: int,
+    permit_root_login: bool = True,
+) -> Generator[PyinfraCommand, None, None]:
+    """Keys only and these values, in the files and in force; call it with `_serial=True`.
+
+    Args:
+        permit_root_login: True lets root in with a key, False not at all.
+    """
+    settings = {
+        "Port": str(port),
+        "PermitRootLogin": "prohibit-password" if permit_root_login else "no",
+        "Ciphers": ",".join(ciphers),
+        "KexAlgorithms": ",".join(kex_algorithms),
+        "MACs": ",".join(macs),
+        "HostKeyAlgorithms": ",".join(host_key_algorithms),
+        "MaxAuthTries": str(max_auth_tries),
+        "LoginGraceTime": str(login_grace_s),
+        "ClientAliveInterval": str(client_alive_s),
+        "ClientAliveCountMax": "3",
+        **_FIXED,
+    }
+    yield from _converge(host.get_fact(State, keywords=sorted(settings)), settings)
+
+
+def _converge(state: SshServer | Unknown, settings: Mapping[str, str]) -> Generator[PyinfraCommand, None, None]:
+    if isinstance(state, Unknown):
+        yield from changes.refuse(f"cannot change sshd on {host.name}: could not read its state; see the error above")
+        return
+    obstacle = config_file.obstacle({DROP_IN: state["drop_in"]})
+    changing = obstacle is None and _say_changes(state, settings)
+    reason = obstacle or (None if _ours_changes(state, settings) else _foreign(state, settings))
+    if reason is not None:
+        yield from changes.refuse(reason)
+    elif changing:
+        yield from guard.attempt(_guarded(state, settings))
+    else:
+        host.noop("sshd has the declared settings in force")
+
+
+def drop_in_text(settings: Mapping[str, str]) -> str:
+    """Our file: each keyword with its value."""
+    lines = [f"{keyword} {value}\n" for keyword, value in settings.items()]
+    return _HEADER + "".join(lines) + _OPERATORS
+
+
+def in_force(settings: Mapping[str, str]) -> dict[str, str]:
+    """Keyword in small letters -> value, as `sshd -T` writes them."""
+    spelled = {"prohibit-password": "without-password"}
+    return {keyword.lower(): spelled.get(value, value) for keyword, value in settings.items()}
+
+
+def _include_is_first(state: SshServer) -> bool:
+    lines = [line for path, line in state["settings"] if path == SSHD_CONFIG]
+    return lines[:1] == [INCLUDE]
+
+
+def _ours_changes(state: SshServer, settings: Mapping[str, str]) -> bool:
+    """Whether a text of ours is not as wanted: if it is, wrong values in force come from elsewhere."""
+    return state["drop_in"]["content"] != drop_in_text(settings) or not _include_is_first(state)
+
+
+def _say_changes(state: SshServer, settings: Mapping[str, str]) -> bool:
+    """Whether anything differs; each difference is said once."""
+    differing = [bool(config_file.converge(DROP_IN, state["drop_in"], config_file.Wanted(drop_in_text(settings))))]
+    for holds, subject, old, new in (
+        (_include_is_first(state), f"first line of {SSHD_CONFIG}", _first_line(state), INCLUDE),
+        (state["enabled"], "ssh.service enabled", False, True),
+        (any(differing) or not state["outdated"], "sshd", "running with an older configuration", "restarted"),
+        (not state["guard_left"], "sshd change of an interrupted run", "unproven", "proven"),
+    ):
+        if not holds:
+            changes.attribute(subject, old, new)
+            differing.append(True)
+    return any(differing)
+
+
+def _first_line(state: SshServer) -> str | None:
+    return next((line for path, line in state["settings"] if path == SSHD_CONFIG), None)
+
+
+def _foreign(state: SshServer, settings: Mapping[str, str]) -> str | None:
+    """What is wrong with the values in force although our file is right, as a sentence; None if nothing is."""
+    if state["effective"] is None:
+        return f"cannot read the settings of sshd on {host.name}: {state['error']}; correct the file that it names"
+    for principal, values in state["effective"].items():
+        for keyword, wanted in in_force(settings).items():
+            found = values.get(keyword, [])
+            if found != [wanted]:
+                changes.attribute(f"sshd {keyword} for {principal}", ", ".join(found), wanted)
+                return (
+                    f"cannot keep sshd's {keyword} at {wanted} on {host.name}: found {', '.join(found)} in force for"
+                    f" {principal}, from {_setters(state['settings'], keyword)}; remove it there, then apply again"
+                )
+    return None
+
+
+def _setters(settings: Iterable[tuple[str, str]], keyword: str) -> str:
+    """Where other files set the keyword, or have a Match block that could."""
+    others = [(path, line) for path, line in settings if path != DROP_IN]
+    setting = [f"{path}: {line}" for path, line in others if line.lower().startswith((f"{keyword} ", f"{keyword}="))]
+    matching = [f"{path}: {line}" for path, line in others if line.lower().startswith("match")]
+    return " or ".join(setting + matching) or "no line of a file that could be read"
+
+
+def _guarded(state: SshServer, settings: Mapping[str, str]) -> guard.Guarded:
+    steps = [
+        *([] if _include_is_first(state) else [_INCLUDE_FIRST]),
+        _read_back(settings),
+        *([] if state["enabled"] else ["systemctl enable --quiet ssh.service"]),
+        _RESTART,
+    ]
+    return guard.Guarded(
+        what="ssh-server",
+        files={DROP_IN: (drop_in_text(settings), "644")},
+        also_saved=(SSHD_CONFIG,),
+        check=_CHECK,
+        activate="\n".join(steps),
+        restore=_RESTART,
+    )
+
+
+# Ours before all that is there: a syntax error, an algorithm that this sshd does not know, a port that is taken.
+_CHECK = f'{{ echo "Include $new/0"; cat {SSHD_CONFIG}; }} >"$new/whole"; /usr/sbin/sshd -t -f "$new/whole"'
+
+_INCLUDE_FIRST = (
+    f"{{ echo '{INCLUDE}'; cat {SSHD_CONFIG}; }} >{SSHD_CONFIG}.unterbau-new; chmod 644 {SSHD_CONFIG}.unterbau-new; "
+    f"mv -f {SSHD_CONFIG}.unterbau-new {SSHD_CONFIG}"
+)
+
+# A restart, because it ends when the new server listens; a reload ends before. Sessions survive it (KillMode=process).
+# With socket activation the socket listens, and a generator may have made it from the configuration.
+_RESTART = """\
+systemctl reset-failed ssh.service 2>/dev/null || true
+if systemctl --quiet is-active ssh.socket
+then systemctl daemon-reload; systemctl stop ssh.service; systemctl restart ssh.socket
+else systemctl restart ssh.service; fi"""
+
+
+def _read_back(settings: Mapping[str, str]) -> str:
+    """Shell text that fails, before anything is restarted, if sshd would not use our values for every principal."""
+    wanted = "\n".join(
+        f"effective {who} {key} {value}" for who in PRINCIPALS for key, value in in_force(settings).items()
+    )
+    return (
+        f"answer=$(\n{effective_command(settings)})\n"
+        "while read -r line; do\n"
+        'echo "$answer" | grep -qxF -- "$line" || { echo "cannot bring into force: $line; found: '
+        '$(echo "$answer" | grep -F -- "${line% *} "); see the other files in /etc/ssh/sshd_config.d" >&2; exit 1; }\n'
+        f"done <<'END-OF-VALUES'\n{wanted}\nEND-OF-VALUES"
+    )
