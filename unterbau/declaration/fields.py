@@ -121,7 +121,7 @@ Address = Annotated[IPv4Address, BeforeValidator(address)]
 Cidr = Annotated[IPv4Network, BeforeValidator(cidr)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Ports = Annotated[int | str, BeforeValidator(port_range)]
-Group = Annotated[str, matching(r"[a-z][a-z0-9_]*", "a group of the inventory: a-z, 0-9 and '_', a letter first")]
+Group = Annotated[str, matching(r"[a-z][a-z0-9_-]*", "a group's name: a-z, 0-9, '_' and '-', a letter first")]
 Slug = Annotated[str, matching(r"[a-z][a-z0-9-]{0,62}", "a short name: a-z, 0-9 and '-', a letter first")]
 ClockTime = Annotated[str, matching(r"([01]\d|2[0-3]):[0-5]\d", "a time of day HH:MM from 00:00 to 23:59, as text")]
 UserName = Annotated[

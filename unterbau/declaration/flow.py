@@ -13,7 +13,7 @@ from unterbau.declaration.base import Declaration
 from unterbau.declaration.fields import Group, Ports, Slug, as_tuple, cidr, matching, port_bounds
 
 CONTROLLERS = "controllers"
-_GROUP = r"[a-z][a-z0-9_]*"
+_GROUP = r"[a-z][a-z0-9_-]*"
 
 
 def _source(value: object) -> object:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from unterbau.declaration.base import Declaration
+from unterbau.declaration.explain import rule
 from unterbau.declaration.fields import Address, Cidr, DomainName, FilePath, HostName, Port, Some, UserName
+from unterbau.declaration.problems import Inert
 
 
 class Network(Declaration):
@@ -16,6 +19,19 @@ class Network(Declaration):
     cidr: Cidr = Field(description="the nodes' network, for example 10.77.0.0/24")
     domain: DomainName = Field(description="what follows a node's name, for example lab.internal")
     controllers: Some[Cidr] = Field(description="where operators and CI come from, for example 10.77.0.1/32")
+
+    @model_validator(mode="after")
+    def _ranges_apart(self) -> Network:
+        """Controllers are some of the network, or outside of it; else every node would have a controller's rights."""
+        wide = [str(controller) for controller in self.controllers if self.cidr.subnet_of(controller)]
+        if wide:
+            raise rule(
+                "controllers", wide[0], f"ranges within {self.cidr} and smaller, or outside of it, not around it"
+            )
+        for one, other in combinations(self.controllers, 2):
+            if one.overlaps(other):
+                raise rule("controllers", f"{one} and {other}", "ranges that do not overlap")
+        return self
 
 
 class Node(Declaration):
@@ -30,11 +46,20 @@ class Node(Declaration):
 
 
 Host = tuple[str, dict[str, Any]]
+CONNECTION = frozenset({"node", "ssh_hostname", "ssh_user", "ssh_port", "ssh_key", "ssh_known_hosts_file"})
 
 
 def hosts(*nodes: Node) -> list[Host]:
     """A group of an inventory: entries as pyinfra wants them, with the node itself as the data `node`."""
-    return [(f"@node/{node.name}", _data(node)) for node in nodes]
+    return [_host(node) for node in nodes]
+
+
+def _host(node: Any) -> Any:
+    if isinstance(node, Inert):
+        return node
+    if not isinstance(node, Node):
+        raise TypeError(f"hosts() takes Node(…), Node(…), …, not {type(node).__name__}")
+    return f"@node/{node.name}", _data(node)
 
 
 def _data(node: Node) -> dict[str, Any]:

@@ -1,0 +1,101 @@
+"""Rules about flows: their groups exist, they count where they should, and the controllers are not locked out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from ipaddress import IPv4Network
+
+from unterbau.declaration.explain import near
+from unterbau.declaration.fields import port_bounds
+from unterbau.declaration.flow import CONTROLLERS, Flow, is_flows
+from unterbau.declaration.node import Network
+from unterbau.declaration.problems import Problem
+from unterbau.declaration.ssh import SshServer
+from unterbau.declaration.view import View
+
+
+def _flows(view: View) -> list[tuple[Flow, list[str]]]:
+    """Every valid flow with the nodes that have it in their data."""
+    by_id: dict[int, tuple[Flow, list[str]]] = {}
+    for node, data in view.data.items():
+        for flow in _of_node(view, data):
+            by_id.setdefault(id(flow), (flow, []))[1].append(node)
+    return list(by_id.values())
+
+
+def _of_node(view: View, data: object) -> list[Flow]:
+    names = [name for name in data if is_flows(name)] if isinstance(data, dict) else []
+    values = [data[name] for name in names if isinstance(data[name], tuple)] if isinstance(data, dict) else []
+    return [flow for flows in values for flow in flows if isinstance(flow, Flow) and view.collector.valid(flow)]
+
+
+def flow_names_once(view: View) -> Iterator[Problem]:
+    """Names are unique: they are how the firewall's rules and the plan speak of a flow."""
+    first: dict[str, Flow] = {}
+    for flow, _ in _flows(view):
+        other = first.setdefault(flow.name, flow)
+        if other is not flow:
+            yield view.at(flow, "name", f"{flow.name!r} again", f"each flow's name once (it is at {view.where(other)})")
+
+
+def flow_groups_there(view: View) -> Iterator[Problem]:
+    """A flow from or to a group that does not exist would open nothing."""
+    for flow, _ in _flows(view) if view.inventory.complete else ():
+        sources = (*view.groups, CONTROLLERS)
+        if not flow.source[:1].isdigit() and flow.source not in sources:
+            allowed = f"a CIDR or one of {', '.join(sources)}{near(flow.source, sources)}"
+            yield view.at(flow, "source", repr(flow.source), allowed)
+        if flow.target not in view.groups:
+            allowed = f"one of {', '.join(view.groups)}{near(flow.target, view.groups)}"
+            yield view.at(flow, "target", repr(flow.target), allowed)
+
+
+def flows_reach_target(view: View) -> Iterator[Problem]:
+    """A node accepts the flows of its own data: one that its target's nodes don't have would open nothing."""
+    for flow, nodes in _flows(view):
+        blind = [name for name in view.groups.get(flow.target, ()) if name not in nodes]
+        if blind:
+            allowed = f"a group data file that {flow.target} reads (all.py or {view.inventory.path.stem}.py)"
+            yield view.at(
+                flow, "target", f"{flow.target}, but {', '.join(blind)} do not have this flow's data", allowed
+            )
+
+
+def controllers_reach_ssh(view: View) -> Iterator[Problem]:
+    """Without this the first apply would lock everybody out."""
+    if not view.complete:
+        return
+    shut: dict[int, list[str]] = {}
+    for node in view.data:
+        port = _shut_port(view, node)
+        if port:
+            shut.setdefault(port, []).append(node)
+    for port, nodes in shut.items():
+        allowed = f'Flow(name="ssh", source="controllers", target="all", protocol="tcp", ports=({port},))'
+        yield view.here("flows", f"no flow from the controllers to SSH (tcp {port}) of {', '.join(nodes)}", allowed)
+
+
+def _shut_port(view: View, node: str) -> int:
+    """The port of a node's SSH server if the controllers can't reach it; 0 if they can, or if that is not known."""
+    server, network = view.data[node].get("ssh_server"), view.data[node].get("network")
+    if not isinstance(server, SshServer) or not isinstance(network, Network):
+        return 0
+    mine = [flow for flow in _of_node(view, view.data[node]) if node in view.groups.get(flow.target, ())]
+    fit = [flow for flow in mine if flow.protocol == "tcp" and _has(flow, server.port)]
+    return 0 if all(_open_to(fit, controller) for controller in network.controllers) else server.port
+
+
+def _has(flow: Flow, port: int) -> bool:
+    return any(first <= port <= last for first, last in map(port_bounds, flow.ports))
+
+
+def _open_to(flows: list[Flow], controller: IPv4Network) -> bool:
+    sources = [flow.source for flow in flows]
+    return CONTROLLERS in sources or any(
+        controller.subnet_of(IPv4Network(source)) for source in sources if source[:1].isdigit()
+    )
+
+
+flow_rules: tuple[Callable[[View], Iterator[Problem]], ...] = (
+    flow_names_once, flow_groups_there, flows_reach_target, controllers_reach_ssh,
+)  # fmt: skip
