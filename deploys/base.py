@@ -1,0 +1,84 @@
+"""The base layer: what every node is before anything runs on it."""
+
+from __future__ import annotations
+
+from pyinfra import host, inventory
+from pyinfra.api import deploy
+
+from deploys import access
+from operations import (
+    core_dump,
+    hostname,
+    journal,
+    kernel_module,
+    package,
+    security_upgrade,
+    swap,
+    sysctl,
+    time_sync,
+)
+from unterbau.domain.reboot_window import slots
+
+
+@deploy("base")
+def base() -> None:
+    hostname.known(
+        node=host.data.node.name,
+        addresses=addresses("all"),
+        domain=host.data.network.domain,
+        name="names of all nodes",
+    )
+    package.installed(names=sorted(host.data.base_packages), name="packages")
+    time()
+    kernel()
+    access.operators()
+    access.ssh_server()
+    access.firewall()
+    core_dump.off(name="core dumps off")
+    limits = host.data.journal
+    journal.limited(
+        max_use_mib=limits.max_use_mib,
+        keep_free_mib=limits.keep_free_mib,
+        max_retention_days=limits.max_retention_days,
+        name="journal limits",
+    )
+    upgrades()
+
+
+def addresses(group: str) -> dict[str, str]:
+    """{name: address} of a group's nodes; "all" is every node of the inventory, also outside a --limit."""
+    members = inventory if group == "all" else inventory.get_group(group)
+    return {member.data.node.name: str(member.data.node.address) for member in members if member.data.get("node")}
+
+
+@deploy("time")
+def time() -> None:
+    declared = host.data.time_sync
+    time_sync.chrony(
+        address=str(host.data.node.address),
+        servers=[str(server) for server in declared.servers],
+        island=sorted(addresses(declared.island).values()) if declared.island else [],
+        network=str(host.data.network.cidr),
+        control_clock=declared.control_clock,
+        name="chrony",
+    )
+
+
+@deploy("kernel")
+def kernel() -> None:
+    swap.off(name="swap off")
+    kernel_module.loaded(names=list(host.data.kernel.modules), name="modules")
+    sysctl.values(parameters=dict(host.data.kernel.sysctl), name="sysctl")
+
+
+@deploy("security upgrades")
+def upgrades() -> None:
+    """Each node in a slot of its own; appending a node to the names in order would move those after it once."""
+    declared = host.data.security_upgrades
+    start = slots(
+        declared.reboot_window_start, declared.reboot_window_minutes, declared.slot_minutes, sorted(addresses("all"))
+    )[host.data.node.name]
+    security_upgrade.nightly(slot_start=start, name="every night")
+    security_upgrade.reboot_in_slot(
+        slot_start=start, slot_minutes=declared.slot_minutes, name="reboot in the node's slot"
+    )

@@ -1,0 +1,66 @@
+"""Kernel parameters: running values and the file for the next boot are both state."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+
+from pyinfra import host
+from pyinfra.api import StringCommand, operation
+
+from facts.sysctl import Values, proc_path
+from operations import config_file
+from operations.config_file import Commands, Wanted
+from unterbau import changes
+from unterbau.domain.unknown import Unknown
+
+PATH = "/etc/sysctl.d/99-unterbau.conf"  # after 99-sysctl.conf, which is Debian's link to /etc/sysctl.conf
+
+
+def dotted(key: str) -> str:
+    """The way sysctl prints a key: net/ipv4/conf/eth0.1/rp_filter -> net.ipv4.conf.eth0/1.rp_filter."""
+    return proc_path(key).removeprefix("/proc/sys/").translate(str.maketrans("./", "/."))
+
+
+def conf(parameters: Mapping[str, str]) -> str:
+    """The file, a line as sysctl prints it for each key."""
+    lines = [f"{key} = {value}" for key, value in sorted(parameters.items())]
+    return "\n".join(["# Declared in group data (kernel); changes made here are undone.", *lines, ""])
+
+
+def set_and_check(parameters: Mapping[str, str], path: str) -> StringCommand:
+    """Set running values and read them back: the kernel rounds some. Prints those that differ from `path`."""
+    pairs = " ".join(shlex.quote(f"{key}={value}") for key, value in parameters.items())
+    keys = " ".join(map(shlex.quote, parameters))
+    check = f"! sysctl -- {keys} | tr -s '\\t' ' ' | grep -vxF -f {shlex.quote(path)} >&2"
+    return StringCommand(f"sysctl --write -- {pairs} && {check}")
+
+
+@operation()
+def values(parameters: Mapping[str, int | str], *, path: str = PATH) -> Commands:
+    """These kernel parameters have these values, now and after a boot.
+
+    A key that the kernel does not have yet may come with a module of an earlier operation; if it does not come, its
+    command fails.
+
+    Args:
+        parameters: {key: value}, keys as in sysctl.d(5).
+        path: the file that sets them at boot; it is ours alone.
+    """
+    wanted = {dotted(key): " ".join(str(value).split()) for key, value in sorted(parameters.items())}
+    state = host.get_fact(Values, keys=list(wanted), path=path)
+    if isinstance(state, Unknown):
+        yield from changes.refuse(f"cannot set kernel parameters on {host.name}: they could not be read; see above")
+        return
+    if sentence := config_file.obstacle({path: state["file"]}):
+        yield from changes.refuse(sentence)
+        return
+    commands = config_file.converge(path, state["file"], Wanted(conf(wanted)) if wanted else None)
+    differing = {key: value for key, value in wanted.items() if state["values"][key] != value}
+    for key, value in differing.items():
+        changes.attribute(key, state["values"][key], value)
+    if differing:
+        commands.append(set_and_check(differing, path))
+    if not commands:
+        host.noop(f"{len(wanted)} kernel parameters have their values, now and in {path}")
+    yield from commands
