@@ -40,7 +40,8 @@ canary()
 @pytest.fixture
 def watched() -> Iterator[None]:
     """Everything that any process of the node is called with, and its environment, noted while the test runs."""
-    note = "while :; do cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ >>/run/canary-processes 2>/dev/null; sleep 0.02; done"
+    look = "cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ >>/run/canary-processes 2>/dev/null"
+    note = f"while :; do {look}; sleep 0.02; done"
     on(NODE, f"systemd-run --quiet --collect --unit=canary-watch sh -c '{note}'")
     yield
     on(NODE, "systemctl stop canary-watch; rm -f /run/canary-processes /etc/unterbau-canary")

@@ -143,15 +143,17 @@ def test_of_two_runs_at_once_one_is_told_who_holds_the_nodes() -> None:
     assert plan()[0] == 0
 
 
+def pyinfra(*last: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pyinfra", "inventories/lab.py", "deploys/site.py", *last]
+    return subprocess.run(command, cwd=ROOT, text=True, capture_output=True, timeout=300, check=False)
+
+
 def test_plain_pyinfra_does_the_same_work() -> None:
     on("wrk-1", "sysctl -w net.ipv4.ip_forward=0")
-    command = [sys.executable, "-m", "pyinfra", "inventories/lab.py", "deploys/site.py"]
-    dry = subprocess.run(
-        [*command, "--dry", "--diff"], cwd=ROOT, text=True, capture_output=True, timeout=300, check=False
-    )
+    dry = pyinfra("--dry", "--diff")
     assert dry.returncode == 0, dry.stderr
     assert "net.ipv4.ip_forward: 0 -> 1" in dry.stderr
     assert plan()[0] == 2
-    applied = subprocess.run([*command, "-y"], cwd=ROOT, text=True, capture_output=True, timeout=300, check=False)
+    applied = pyinfra("-y")
     assert applied.returncode == 0, applied.stderr
     assert plan()[0] == 0

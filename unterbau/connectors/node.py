@@ -1,7 +1,7 @@
 """`@node/<name>`: pyinfra's SSH connector, made for nodes at two in the morning.
 
-What differs: TCP_NODELAY (47 ms -> 3 ms a command on a LAN), host keys are pinned and never learned, a network that is cut
-or a node that is frozen is an error in seconds, and `prove_new_connection` shows that a node can still be entered.
+What differs: TCP_NODELAY (47 ms -> 3 ms a command on a LAN), host keys are pinned and never learned, a network that is
+cut or a node that is frozen is an error in seconds, and `prove_new_connection` shows that a node can still be entered.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ def low_latency_transport(sock: Any, **kwargs: Any) -> Transport:
 class NodeConnector(SSHConnector):
     """SSH to one node; see the module."""
 
-    data_cls = NodeData
-    data_meta = {
+    data_cls: type[NodeData] = NodeData
+    data_meta = {  # noqa: RUF012  # a class attribute of pyinfra's
         **connector_data_meta,
         "ssh_fact_timeout_s": DataMeta("Seconds a fact's command may take", FACT_TIMEOUT_S),
         "ssh_command_timeout_s": DataMeta("Seconds an operation's command may take", COMMAND_TIMEOUT_S),
@@ -107,7 +107,7 @@ class NodeConnector(SSHConnector):
         return bool(self._watched(lambda: super(NodeConnector, self).get_file(*args, **kwargs)))
 
     def prove_new_connection(self) -> None:
-        """Enter the node by a connection of its own and run `true`; raise ConnectionError with a sentence if that fails.
+        """Enter the node by a connection of its own and run `true`; ConnectionError with a sentence if that fails.
 
         Bounded by CONNECT_TIMEOUT_S. The connection that the run uses proves nothing: it was there before the change.
         """
@@ -165,7 +165,7 @@ def close_when_silent(transport: Transport) -> None:
     """
     while True:
         gevent.sleep(KEEPALIVE_INTERVAL_S)
-        with gevent.Timeout(SILENCE_LIMIT_S - KEEPALIVE_INTERVAL_S, False):
+        with gevent.Timeout(SILENCE_LIMIT_S - KEEPALIVE_INTERVAL_S, False):  # type: ignore[arg-type]  # False: no error
             transport.global_request("keepalive@openssh.com", wait=True)
             continue
         transport.close()

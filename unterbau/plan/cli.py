@@ -18,6 +18,7 @@ from unterbau.declaration import DeclarationError, load
 from unterbau.plan import run as engine
 from unterbau.plan.execute import Run, Step
 from unterbau.plan.model import Plan, PlanFileError, read_plan_file
+from unterbau.plan.report import CHANGES, FAILED, REFUSED
 from unterbau.plan.session import Session, SessionError
 from unterbau.plan.text import plan_text, report_text
 
@@ -89,14 +90,14 @@ def apply_command(target: str, limit: tuple[str, ...], as_json: bool, yes: bool)
 def _apply(session: Session, found: Plan, agreed: Plan | None, *, ask: bool, as_json: bool) -> int:
     if agreed is not None and agreed.digest != found.digest:
         _tell(f"refused: the plan is not the agreed one any more\n{engine.difference(agreed, found)}")
-        return engine.REFUSED
+        return REFUSED
     if not as_json:
         click.echo(plan_text(found), nl=False)
     code = engine.exit_code_of(found)
-    if code in {engine.FAILED, engine.REFUSED}:
+    if code in {FAILED, REFUSED}:
         _tell("nothing was changed: the plan above is incomplete or refused")
         return code
-    if ask and code == engine.CHANGES:
+    if ask and code == CHANGES:
         _ask()
     run = Run(session, found, _tell_step)
     with _stopped_by_interrupt(run):

@@ -7,9 +7,9 @@ here is the same list of line numbers, taken from the frames alone; tests/unit/t
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from types import FrameType
 
-import pyinfra.api.operation
 from pyinfra.api.state import State
 from pyinfra.api.util import PYINFRA_INSTALL_DIR
 
@@ -31,4 +31,5 @@ def operation_order(state: State) -> list[int]:
 
 def use_fast_operation_order() -> None:
     """Make pyinfra's operations use it in this process."""
-    pyinfra.api.operation.get_operation_order_from_stack = operation_order
+    module = import_module("pyinfra.api.operation")  # its name in pyinfra.api is the decorator
+    module.get_operation_order_from_stack = operation_order  # type: ignore[attr-defined]

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from pyinfra.context import ctx_config, ctx_host, ctx_inventory, ctx_state
 from pyinfra_cli.inventory import make_inventory_from_files
 from pyinfra_cli.util import exec_file
 
+from unterbau.connectors.node import NodeConnector
 from unterbau.declaration import Environment
 from unterbau.plan.messages import Messages
 from unterbau.plan.order import use_fast_operation_order
@@ -92,7 +94,7 @@ class Session:
         """
         for hosts in (self.ready[:1], self.ready[1:]):
             if not self.problems:
-                self.each(lambda host: host.connector.lock(holder), hosts)
+                self.each(partial(_lock, holder=holder), hosts)
 
     def prepare(self) -> None:
         """Run the deploy file on every connected host: which operations there are, and which have something to do."""
@@ -148,6 +150,11 @@ class Session:
             if not reasons.get(host.name):
                 reasons[host.name] = heard or ["a fact could not be read"]
         return reasons
+
+
+def _lock(host: Host, holder: str) -> None:
+    if isinstance(host.connector, NodeConnector):
+        host.connector.lock(holder)
 
 
 def _limited(inventory: Any, limit: tuple[str, ...]) -> list[Host] | None:

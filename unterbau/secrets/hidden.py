@@ -14,7 +14,7 @@ class Hidden(HiddenValue):
     """A HiddenValue whose text is remembered, so that error texts of others can be redacted too."""
 
     def __init__(self, content: str) -> None:
-        super().__init__(content, MASK)
+        super().__init__(content, MASK)  # type: ignore[no-untyped-call]
         _known.update(part for part in (content, *content.splitlines()) if len(part) >= SHORTEST_REDACTED)
 
     def to_json(self) -> str:
