@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from unterbau.lab.errors import LabError
-from unterbau.lab.layout import lab_from
+from unterbau.lab.layout import Lab, Machine, lab_from
 
 
 class LabGroup(click.Group):
@@ -40,7 +40,13 @@ def _table(rows: list[dict[str, Any]]) -> None:
         memory = "-" if row["memory_mib"] is None else f"{row['memory_mib']:.0f} MiB"
         took = row.get("login_s")
         ending = f"up {row['uptime_s']:.0f} s" if took is None else f"SSH after {took:.1f} s"
-        click.echo(f"{row['name']:<12} {row['address']:<12} {row['state']:<8} {memory:>8}  {ending}")
+        on = "".join(f"  {_described(fault)}" for fault in row["faults"])
+        click.echo(f"{row['name']:<12} {row['address']:<12} {row['state']:<8} {memory:>8}  {ending}{on}")
+
+
+def _described(fault: dict[str, Any]) -> str:
+    options = "".join(f" {name}={value}" for name, value in fault["options"].items())
+    return f"{fault['kind']}{options}"
 
 
 @click.group(cls=LabGroup)
@@ -125,3 +131,113 @@ def shell(node: str, command: tuple[str, ...]) -> None:
     line = ssh.command(here, one, *map(shlex.quote, command), terminal=terminal)
     sys.stdout.flush()
     os.execvp(line[0], line)  # noqa: S606  # ssh takes this process's place, so that signals and exit code are its own
+
+
+@lab.group()
+def fault() -> None:
+    """Do something to a machine, and take it back. What is on shows in `status` and `fault list`."""
+
+
+def _do(node: str, act: Callable[[Lab, Machine], str]) -> None:
+    from unterbau.lab import lifecycle
+
+    here = lab_from()
+    one = here.machine(node)
+    with lifecycle.locked(here, click.echo):
+        click.echo(act(here, one))
+
+
+@fault.command("kill")
+@click.argument("node")
+def kill(node: str) -> None:
+    """Switch NODE off as if its power went. Its disk stays; `lab up` or undo boots it again."""
+    from unterbau.lab import faults
+
+    _do(node, faults.kill)
+
+
+@fault.command("pause")
+@click.argument("node")
+def pause(node: str) -> None:
+    """Freeze NODE: it accepts connections and answers nothing."""
+    from unterbau.lab import faults
+
+    _do(node, faults.pause)
+
+
+@fault.command("cut")
+@click.argument("node")
+@click.option("--direction", type=click.Choice(["in", "out", "both"]), default="both", show_default=True,
+              help="Drop what NODE receives, what it sends, or both.")  # fmt: skip
+def cut(node: str, direction: str) -> None:
+    """Take NODE off the network."""
+    from unterbau.lab import faults
+
+    _do(node, lambda here, one: faults.cut(here, one, direction))
+
+
+@fault.command("slow")
+@click.argument("node")
+@click.option("--delay-ms", type=click.FloatRange(0, 10_000), default=0, help="Added to each packet that NODE sends.")
+@click.option("--loss-percent", type=click.FloatRange(0, 100), default=0, help="Of the frames that NODE sends.")
+def slow(node: str, delay_ms: float, loss_percent: float) -> None:
+    """Make NODE's network slow, lossy or both: each round trip takes that much longer."""
+    from unterbau.lab import faults
+
+    if not delay_ms and not loss_percent:
+        raise LabError(f"cannot slow {node}: no --delay-ms and no --loss-percent; give at least one above 0")
+    _do(node, lambda here, one: faults.slow(here, one, delay_ms, loss_percent))
+
+
+@fault.command("fill")
+@click.argument("node")
+@click.option("--path", default="/mnt/drive-1", show_default=True, help="A directory in the file system to fill.")
+def fill(node: str, path: str) -> None:
+    """Fill NODE's drive (or another small file system) to the last byte."""
+    from unterbau.lab import faults
+
+    _do(node, lambda here, one: faults.fill(here, one, path))
+
+
+@fault.command("reboot")
+@click.argument("node")
+def reboot(node: str) -> None:
+    """Reboot NODE in order and wait until it answers. There is nothing to undo."""
+    from unterbau.lab import faults
+
+    _do(node, faults.reboot)
+
+
+@fault.command("undo")
+@click.argument("node", required=False)
+@click.argument("kind", required=False)
+def undo(node: str | None, kind: str | None) -> None:
+    """Take back every fault: of NODE only, of KIND (kill, pause, cut, slow, fill) only."""
+    from unterbau.lab import faults, lifecycle
+
+    here = lab_from()
+    if node is not None:
+        here.machine(node)
+    if kind is not None and kind not in faults.KINDS:
+        raise LabError(f"cannot undo {kind!r}: no such fault; use {', '.join(faults.KINDS)}")
+    with lifecycle.locked(here, click.echo):
+        if not lifecycle.undo(here, node, kind, click.echo):
+            click.echo("nothing to undo")
+
+
+@fault.command("list")
+@click.option("--json", "json_wanted", is_flag=True, help="One JSON array on stdout.")
+def listing(json_wanted: bool) -> None:
+    """Every fault that is on, and since when."""
+    from dataclasses import asdict
+
+    from unterbau.lab import faults
+
+    found = [asdict(one) for one in faults.active(lab_from())]
+    if json_wanted:
+        click.echo(json.dumps(found))
+        return
+    for one in found:
+        click.echo(f"{one['node']:<12} {_described(one)}, since {one['since']}")
+    if not found:
+        click.echo("no fault is on")

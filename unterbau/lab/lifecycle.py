@@ -12,9 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from unterbau.lab import keys, machine, network, rootfs, ssh
+from unterbau.lab import faults, keys, machine, network, rootfs, ssh
 from unterbau.lab.cgroup import Group
-from unterbau.lab.command import run
 from unterbau.lab.errors import LabError
 from unterbau.lab.layout import Lab, Machine
 
@@ -54,7 +53,8 @@ def healthy(lab: Lab) -> bool:
     """Whether everything is there and all machines accept connections; costs no process per machine."""
     if not lab.known_hosts.exists() or not all(one.complete.exists() for one in lab.machines):
         return False
-    if not all(machine.group(lab, one).populated() for one in lab.machines) or not network.is_up(lab):
+    groups = [machine.group(lab, one) for one in lab.machines]
+    if not all(group.populated() and not group.frozen() for group in groups) or not network.is_up(lab):
         return False
     return all(ssh.greet(list(lab.machines), timeout_s=1).values())
 
@@ -71,31 +71,41 @@ def up(lab: Lab, say: Say) -> Outcome:
 def _repair(lab: Lab, say: Say) -> Outcome:
     rootfs.install_host_packages(say)
     recipe = rootfs.hosts_recipe()
-    base = rootfs.ensure(lab, recipe, say)
-    _private_directory(lab.state)
-    keys.ensure(lab)
+    if not all(one.complete.exists() for one in lab.machines):
+        base = rootfs.ensure(lab, recipe, say)
+        _private_directory(lab.state)
+        keys.ensure(lab)
+        for one in lab.machines:
+            machine.prepare(lab, one, base)
     started = time.monotonic()
     network.up(lab, recipe)
     dead = [one for one in lab.machines if not _alive(lab, one)]
     for one in dead:
-        machine.stop(lab, one)
-        machine.prepare(lab, one, base)
         say(f"booting {one.name}")
+        machine.stop(lab, one)
         machine.boot(lab, one)
+    faults.restore(lab)
     return _outcome(lab, dead, started)
 
 
 def _outcome(lab: Lab, dead: list[Machine], started: float) -> Outcome:
-    reached = ssh.logins_s(lab, list(lab.machines), started, _LOGIN_TIMEOUT_S)
+    errors = {fault.node: _unreachable(fault) for fault in faults.active(lab) if fault.kind in ("pause", "cut")}
+    reachable = [one for one in lab.machines if one.name not in errors]
+    reached = ssh.logins_s(lab, reachable, started, _LOGIN_TIMEOUT_S)
     names = {one.name for one in dead}
     booted = {name: round(took, 2) for name, took in reached.items() if isinstance(took, float) and name in names}
-    errors = {name: str(took) for name, took in reached.items() if isinstance(took, LabError)}
+    errors |= {name: str(took) for name, took in reached.items() if isinstance(took, LabError)}
     return Outcome(booted, errors, time.monotonic() - started)
+
+
+def _unreachable(fault: faults.Fault) -> str:
+    undo = f"unterbau lab fault undo {fault.node} {fault.kind}"
+    return f"cannot reach {fault.node}: the fault `{fault.kind}` is on since {fault.since}; `{undo}` first"
 
 
 def _alive(lab: Lab, one: Machine) -> bool:
     # A machine whose supervisor was killed has no one to boot it again after a reboot: not alive either.
-    return one.complete.exists() and machine.supervised(lab, one) and network.plugged_in(lab, one)
+    return machine.supervised(lab, one) and network.plugged_in(lab, one)
 
 
 def _private_directory(path: Path) -> None:
@@ -107,32 +117,38 @@ def down(lab: Lab, say: Say, *, purge_cache: bool) -> bool:
     """Take everything away but the caches (with purge_cache, these too). Whether there was anything."""
     with locked(lab, say):
         was_there = lab.state.exists() or Group(lab.group).unified.exists()
-        for one in lab.machines:
-            machine.stop(lab, one)
+        Group(lab.group).kill()
+        faults.clear(lab)
         rootfs.discard(lab)
         network.down(lab)
-        Group(lab.group).kill()
+        for one in lab.machines:
+            machine.group(lab, one).remove()
         Group(lab.group).remove()
-        shutil.rmtree(lab.state, ignore_errors=False) if lab.state.exists() else None
+        if lab.state.exists():
+            shutil.rmtree(lab.state)
         if purge_cache:
-            for directory in lab.cache.glob("rootfs-*"):
-                shutil.rmtree(directory)
+            rootfs.purge(lab, say)
         return was_there
 
 
 def status(lab: Lab) -> list[dict[str, Any]]:
-    """One dictionary per machine: name, address, state (running, paused, down), memory_mib, uptime_s."""
-    return [asdict(machine.facts(lab, one)) for one in lab.machines]
+    """One dictionary per machine: name, address, state (running, paused, down), memory_mib, uptime_s, faults."""
+    on = faults.active(lab)
+    rows = [asdict(machine.facts(lab, one)) for one in lab.machines]
+    return [{**row, "faults": [asdict(fault) for fault in on if fault.node == row["name"]]} for row in rows]
 
 
-def reboot(lab: Lab, one: Machine, say: Say) -> float:
-    """Reboot from inside; seconds until a login works again in the new boot."""
-    with locked(lab, say):
-        before = machine.leader(lab, one)
-        started = time.monotonic()
-        run(*ssh.command(lab, one, "systemctl", "reboot"), timeout_s=10)
-        while machine.leader(lab, one) == before:
-            if time.monotonic() > started + _LOGIN_TIMEOUT_S:
-                raise LabError(f"cannot reboot {one.name}: it has not gone down after {_LOGIN_TIMEOUT_S} s")
-            time.sleep(0.05)
-        return ssh.login_s(lab, one, started, _LOGIN_TIMEOUT_S)
+def undo(lab: Lab, node: str | None, kind: str | None, say: Say) -> int:
+    """Take back the faults of a machine (of all), of a kind (of all); how many there were."""
+    on = [fault for fault in faults.active(lab) if node in (None, fault.node) and kind in (None, fault.kind)]
+    for fault in on:
+        say(faults.undo(lab, fault, lambda one: _boot_one(lab, one)))
+    return len(on)
+
+
+def _boot_one(lab: Lab, one: Machine) -> float:
+    started = time.monotonic()
+    machine.boot(lab, one)
+    if any((fault.node, fault.kind) == (one.name, "cut") for fault in faults.active(lab)):
+        return 0.0
+    return ssh.login_s(lab, one, started, _LOGIN_TIMEOUT_S)

@@ -130,6 +130,23 @@ def discard(lab: Lab) -> None:
     shutil.rmtree(lab.cache / f"building-{lab.name}", ignore_errors=True)
 
 
+def purge(lab: Lab, say: Callable[[str], None]) -> None:
+    """Remove cached root file systems, except those that machines of another lab stand on."""
+    mounts = "".join(_read(path) for path in Path("/proc").glob("[0-9]*/mountinfo"))
+    for directory in lab.cache.glob("rootfs-*"):
+        if f"lowerdir={directory}" in mounts:
+            say(f"keeping {directory}: another lab's machines stand on it")
+        else:
+            shutil.rmtree(directory)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""  # that process has ended
+
+
 def _bootstrap(group: Group, recipe: Recipe, target: Path) -> None:
     joins = group.create(controllers=False)
     command = [
