@@ -12,7 +12,7 @@ from unterbau.declaration.fields import repeated
 from unterbau.declaration.flow import Flow, is_flows
 from unterbau.declaration.masking import shown
 from unterbau.declaration.node import Network
-from unterbau.declaration.problems import Collector, Inert, Problem
+from unterbau.declaration.problems import Inert, Problem
 from unterbau.declaration.source import Source
 from unterbau.declaration.ssh import Operator, SshServer
 from unterbau.declaration.system import Journal, Kernel, SecurityUpgrades, TimeSync
@@ -31,14 +31,12 @@ REQUIRED = (*ONE, *SEVERAL, PACKAGES)
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+")
 
 
-def check(source: Source, collector: Collector) -> Iterator[Problem]:
+def check(source: Source) -> Iterator[Problem]:
     """What is wrong with a file's public names: unknown ones, and values of another type."""
     for name, value in source.names.items():
         for field, found, allowed in wrong(name, value):
             file, line = source.place(name)
             yield Problem(file, line, source.label, field, found, allowed)
-        if isinstance(value, Inert) or not _all_valid(value, collector):
-            source.complete = False
 
 
 def wrong(name: str, value: Any) -> Iterator[tuple[str, str, str]]:
@@ -51,8 +49,8 @@ def wrong(name: str, value: Any) -> Iterator[tuple[str, str, str]]:
     elif several or name == PACKAGES:
         yield from _tuple(name, value, several)
     else:
-        known = ", ".join((*REQUIRED, "flows, flows_…"))
-        yield name, f"an unknown name ({shown(value, name)})", known + near(name, (*REQUIRED, "flows"))
+        names = ", ".join((*REQUIRED, "flows, flows_…"))
+        yield name, "an unknown name", names + near(name, (*REQUIRED, "flows"))
 
 
 def _of(field: str, value: Any, kind: type[Declaration]) -> Iterator[tuple[str, str, str]]:
@@ -77,5 +75,6 @@ def _package(field: str, value: Any) -> Iterator[tuple[str, str, str]]:
         yield field, shown(value, field), "a Debian package's name: a-z, 0-9, '+', '-' and '.', two at least"
 
 
-def _all_valid(value: Any, collector: Collector) -> bool:
-    return all(collector.valid(one) for one in (value if isinstance(value, tuple) else (value,)))
+def known(name: str) -> bool:
+    """Whether group data may set this name."""
+    return name in REQUIRED or is_flows(name)

@@ -33,6 +33,7 @@ def _not_a_group(source: Source, name: str, value: Any) -> list[Problem]:
     file, line = source.place(name)
     reserved = {"all": "every node", source.path.stem: "every node", CONTROLLERS: "network.controllers"}
     if name in reserved:
+        source.complete = False
         return [
             Problem(file, line, source.label, name, "a reserved name", f"another one, for it means {reserved[name]}")
         ]

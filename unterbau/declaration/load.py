@@ -56,7 +56,7 @@ def _read(path: Path, root: Path, collector: Collector) -> View:
     groups = read_groups(inventory, collector)
     sources = [execute(file, f"group data {file.stem}", collector) for file in _group_data_files(path, root)]
     for source in sources:
-        collector.problems.extend([*data.check(source, collector), *_unknown_group(source, path, groups)])
+        collector.problems.extend([*data.check(source), *_unknown_group(source, path, groups)])
     return View.of(inventory, groups, sources, collector)
 
 

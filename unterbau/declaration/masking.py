@@ -9,7 +9,6 @@ SENSITIVE = "(sensitive value)"
 _PRIVATE = re.compile(r"PRIVATE KEY|b3BlbnNzaC1rZXktdjE|AGE-SECRET-KEY")
 _SECRET_NAME = re.compile(r"passw|passphrase|secret|token|credential|private|api_?key", re.IGNORECASE)
 _TOKEN = re.compile(r"[A-Za-z0-9+/=_]{32,}")
-_LONGEST = 60
 
 
 def _token(match: re.Match[str]) -> str:
@@ -18,12 +17,12 @@ def _token(match: re.Match[str]) -> str:
     return f"({len(text)} characters, not shown)" if mixed else text
 
 
-def plain(text: str) -> str:
-    """Text without private keys and long tokens, on one line and at most 60 characters of it."""
+def plain(text: str, longest: int = 60) -> str:
+    """Text without private keys and long tokens, on one line and at most so many characters of it."""
     if _PRIVATE.search(text):
         return PRIVATE_KEY
     line = _TOKEN.sub(_token, " ".join(text.split()))
-    return line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"
+    return line if len(line) <= longest else line[: longest - 1] + "…"
 
 
 def shown(value: object, name: str = "") -> str:
@@ -35,7 +34,7 @@ def shown(value: object, name: str = "") -> str:
     if type(value).__name__ in {"HiddenValue", "SecretRef"}:
         return SENSITIVE
     if isinstance(value, dict):
-        return f"a dict with {len(value)} entries"
+        return "a dict"
     if type(value).__module__.startswith("unterbau.declaration"):
         return f"a {type(value).__name__}"
     return plain(repr(value))

@@ -74,7 +74,7 @@ def one_network(view: View) -> Iterator[Problem]:
 def groups_not_empty(view: View) -> Iterator[Problem]:
     """An empty group is a mistake: flows and layers for it would be nothing, silently."""
     for group, members in view.groups.items():
-        if not members and group in view.inventory.names and isinstance(view.inventory.names[group], list):
+        if not members and view.inventory.names.get(group) == []:
             yield view.here(group, "an empty group", "a node or more, or no such group")
 
 
@@ -99,8 +99,8 @@ def servers_odd(view: View) -> Iterator[Problem]:
 
 def data_there(view: View) -> Iterator[Problem]:
     """Every node has every value that the layers read."""
-    for name in REQUIRED if view.complete and view.data else ():
-        missing = [node for node, data in view.data.items() if name not in data]
+    for name in REQUIRED if view.readable else ():
+        missing = [node for node, data in view.data.items() if name not in data and not near(name, view.unknown)]
         nodes = "all nodes" if len(missing) == len(view.data) else _list(missing)
         allowed = f"{name} in group_data/all.py or group_data/{view.inventory.path.stem}.py"
         yield from [view.here(name, f"nothing for {nodes}", allowed)] if missing else []

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from ipaddress import IPv4Network
+from typing import Any
 
 from unterbau.declaration.explain import near
 from unterbau.declaration.fields import port_bounds
@@ -23,9 +24,8 @@ def _flows(view: View) -> list[tuple[Flow, list[str]]]:
     return list(by_id.values())
 
 
-def _of_node(view: View, data: object) -> list[Flow]:
-    names = [name for name in data if is_flows(name)] if isinstance(data, dict) else []
-    values = [data[name] for name in names if isinstance(data[name], tuple)] if isinstance(data, dict) else []
+def _of_node(view: View, data: Mapping[str, Any]) -> list[Flow]:
+    values = [value for name, value in data.items() if is_flows(name) and isinstance(value, tuple)]
     return [flow for flows in values for flow in flows if isinstance(flow, Flow) and view.collector.valid(flow)]
 
 
@@ -56,17 +56,13 @@ def flows_reach_target(view: View) -> Iterator[Problem]:
         blind = [name for name in view.groups.get(flow.target, ()) if name not in nodes]
         if blind:
             allowed = f"a group data file that {flow.target} reads (all.py or {view.inventory.path.stem}.py)"
-            yield view.at(
-                flow, "target", f"{flow.target}, but {', '.join(blind)} do not have this flow's data", allowed
-            )
+            yield view.at(flow, "target", f"{flow.target}, but not in the data of {', '.join(blind)}", allowed)
 
 
 def controllers_reach_ssh(view: View) -> Iterator[Problem]:
     """Without this the first apply would lock everybody out."""
-    if not view.complete:
-        return
     shut: dict[int, list[str]] = {}
-    for node in view.data:
+    for node in view.data if view.readable and not near("flows", view.unknown) else ():
         port = _shut_port(view, node)
         if port:
             shut.setdefault(port, []).append(node)
@@ -77,12 +73,20 @@ def controllers_reach_ssh(view: View) -> Iterator[Problem]:
 
 def _shut_port(view: View, node: str) -> int:
     """The port of a node's SSH server if the controllers can't reach it; 0 if they can, or if that is not known."""
-    server, network = view.data[node].get("ssh_server"), view.data[node].get("network")
-    if not isinstance(server, SshServer) or not isinstance(network, Network):
+    data = view.data[node]
+    server, network = data.get("ssh_server"), data.get("network")
+    if not isinstance(server, SshServer) or not isinstance(network, Network) or not _all_known(view, data):
         return 0
     mine = [flow for flow in _of_node(view, view.data[node]) if node in view.groups.get(flow.target, ())]
     fit = [flow for flow in mine if flow.protocol == "tcp" and _has(flow, server.port)]
     return 0 if all(_open_to(fit, controller) for controller in network.controllers) else server.port
+
+
+def _all_known(view: View, data: Mapping[str, Any]) -> bool:
+    """Whether nothing that decides about SSH failed on its own: it may have been the flow that is missed."""
+    flows = [data[name] for name in data if is_flows(name)]
+    parts = [data["ssh_server"], data["network"], *(flow for one in flows if isinstance(one, tuple) for flow in one)]
+    return all(isinstance(one, tuple) for one in flows) and all(view.collector.valid(part) for part in parts)
 
 
 def _has(flow: Flow, port: int) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import linecache
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,12 +19,16 @@ from unterbau.declaration.problems import INERT, Collector, Place, Problem
 
 @dataclass
 class Source:
-    """What a file defines: public names with values, and the line of each. `complete` is False if some of it failed."""
+    """What a file defines: public names with values, and the line of each.
+
+    `readable` is False if it is no Python, `complete` also if some statement failed; its names are inert then.
+    """
 
     path: Path
     label: str
     names: dict[str, Any] = field(default_factory=dict)
     lines: dict[str, int] = field(default_factory=dict)
+    readable: bool = True
     complete: bool = True
 
     def place(self, name: str) -> Place:
@@ -38,7 +43,7 @@ def execute(path: Path, label: str, collector: Collector) -> Source:
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
     except (SyntaxError, UnicodeDecodeError, OSError, ValueError) as error:
-        source.complete = False
+        source.readable = source.complete = False
         collector.problems.append(_unreadable(source, error))
         return source
     namespace: dict[str, Any] = {"__file__": str(path)}
@@ -93,10 +98,15 @@ def _bound(node: ast.stmt) -> list[str]:
 
 def _failure(source: Source, statement: ast.stmt, names: str, error: BaseException, known: set[str]) -> Problem:
     line = _line(error.__traceback__, str(source.path)) or statement.lineno
-    found = plain(f"{type(error).__name__}: {error}")
+    found = plain(f"{type(error).__name__}: {_message(error)}", 160)
     return Problem(
         str(source.path), line, source.label, names, found, "code that runs" + _suggestion(error, statement, known)
     )
+
+
+def _message(error: BaseException) -> str:
+    """Without the path that Python appends to an import's error: it is this machine's."""
+    return re.sub(r" \(/[^)]*\)$", "", str(error))
 
 
 def _suggestion(error: BaseException, statement: ast.stmt, known: set[str]) -> str:

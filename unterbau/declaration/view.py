@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from unterbau.declaration.base import Declaration
+from unterbau.declaration.data import known
 from unterbau.declaration.inventory import Entry
 from unterbau.declaration.node import Node
 from unterbau.declaration.problems import Collector, Place, Problem
@@ -15,14 +17,16 @@ from unterbau.declaration.source import Source
 
 @dataclass(frozen=True)
 class View:
-    """`nodes` are all declarations of one, in order; `complete` is False when part of a file did not run."""
+    """`nodes` are all declarations of one, in order; `unknown` are names that mean nothing; `readable` is True when
+    every file is Python."""
 
     inventory: Source
     nodes: Sequence[Node]
     groups: Mapping[str, tuple[str, ...]]
     data: Mapping[str, Mapping[str, Any]]
     collector: Collector
-    complete: bool
+    unknown: frozenset[str]
+    readable: bool
 
     @classmethod
     def of(cls, inventory: Source, groups: Mapping[str, list[Entry]], sources: list[Source], c: Collector) -> View:
@@ -39,7 +43,8 @@ class View:
         data = {name: _merge(name, order, all_groups, merged) for name in names}
         for node, host_data in entries:
             data[str(node.name)].update(host_data)
-        return cls(inventory, nodes, all_groups, data, c, all(s.complete for s in (inventory, *sources)))
+        unknown = frozenset(name for source in sources for name in source.names if not known(name))
+        return cls(inventory, nodes, all_groups, data, c, unknown, all(s.readable for s in (inventory, *sources)))
 
     @property
     def label(self) -> str:
@@ -69,9 +74,9 @@ class View:
         return Problem(*(place or self.inventory.place(field)), self.label, field, found, allowed)
 
     def where(self, thing: Declaration) -> str:
-        """File name and line of a declaration, to be pointed at."""
+        """Folder, file and line of a declaration, to be pointed at."""
         place = self.collector.place(thing)
-        return f"{place.file.rpartition('/')[2]}:{place.line}" if place else "elsewhere"
+        return f"{'/'.join(Path(place.file).parts[-2:])}:{place.line}" if place else "elsewhere"
 
 
 def _merge(

@@ -1,0 +1,78 @@
+"""Bad declarations as data: tests/bad/*.yaml edits the good environment in tests/bad/base and lists every problem."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+from pathlib import Path
+
+import pytest
+import yaml
+
+from unterbau.declaration import DeclarationError, Environment, load
+
+BAD = Path(__file__).parent.parent / "bad"
+CASES = sorted(BAD.glob("*.yaml"))
+
+
+@pytest.fixture(autouse=True)
+def no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_args: object) -> None:
+        raise AssertionError("a connection was made while declarations were read")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket.socket, "connect_ex", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(BAD / "base", tmp_path / "base"))
+
+
+def edit(root: Path, edits: list[dict[str, str]]) -> None:
+    """Each edit must find its text: a case that no longer breaks anything is an error of the test."""
+    for change in edits:
+        path = root / change["file"]
+        text = path.read_text() if "replace" in change else ""
+        assert change.get("replace", "") in text, f"{change['file']} has no {change['replace']!r}"
+        path.write_text(text.replace(change["replace"], change["with"]) if "replace" in change else change["with"])
+
+
+def problems_of(root: Path) -> list[str]:
+    with pytest.raises(DeclarationError) as caught:
+        load("demo", root)
+    *lines, count = str(caught.value).splitlines()
+    assert len(lines) == len(caught.value.problems)
+    assert count.startswith(f"cannot use environment demo: {len(lines)} problem")
+    return lines
+
+
+def test_the_base_is_good(base: Path) -> None:
+    environment = load("demo", base)
+    assert isinstance(environment, Environment)
+    assert [node.name for node in environment.nodes] == ["srv-1", "srv-2", "srv-3", "wrk-1"]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda path: path.stem)
+def test_every_problem_is_named(case: Path, base: Path) -> None:
+    told = yaml.safe_load(case.read_text())
+    edit(base, told["edits"])
+    assert problems_of(base) == told["problems"]
+
+
+def test_ten_bad_declarations_are_ten_problems() -> None:
+    told = yaml.safe_load((BAD / "ten_at_once.yaml").read_text())
+    assert len(told["problems"]) == len(told["edits"]) == 10
+
+
+def test_the_report_is_stable(base: Path) -> None:
+    edit(base, yaml.safe_load((BAD / "ten_at_once.yaml").read_text())["edits"])
+    assert problems_of(base) == problems_of(base)
+
+
+@pytest.mark.parametrize("secret", ["hunter2", "b3BlbnNzaC1rZXktdjEA", "AAAAC3NzaC1lZDI1NTE5AAAAID"])
+@pytest.mark.parametrize("case", CASES, ids=lambda path: path.stem)
+def test_no_report_repeats_a_secret_or_a_key(case: Path, base: Path, secret: str) -> None:
+    edit(base, yaml.safe_load(case.read_text())["edits"])
+    assert secret not in "\n".join(problems_of(base))
