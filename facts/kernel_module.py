@@ -35,7 +35,7 @@ class States(FactBase[ModuleStates | Unknown]):
         return (
             f"set -e; {reading([path])}; builtin=/lib/modules/$(uname -r)/modules.builtin; set -- {pairs}; "
             'while [ $# -gt 0 ]; do printf "%s\\t" "$1"; '
-            'if cut -d" " -f1 /proc/modules | grep -qxF -e "$2"; then echo loaded; '
+            'if [ -e "/sys/module/$2/initstate" ]; then echo loaded; '  # only what was loaded has a state
             'elif [ -d "/sys/module/$2" ] || { [ -r "$builtin" ] && sed "s,.*/,,; s,\\.ko.*,,; y,-,_," "$builtin" '
             '| grep -qxF -e "$2"; }; then echo builtin; else echo absent; fi; shift 2; done'
         )

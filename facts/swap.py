@@ -39,12 +39,12 @@ class State(FactBase[Swap | Unknown]):
         names = " -o ".join(f"-name {name}" for name in ("'*.swap'", *SERVICES))
         return (
             f"set -e; {reading(['/etc/fstab'])}; "
-            "if ! systemd-detect-virt --quiet --container; then "
-            "sed '1d; s/[[:space:]].*//; s/^/used\\t/' /proc/swaps; fi; "
-            f"for d in {' '.join(FOLDERS)}; do [ -d $d ] || continue; find $d -maxdepth 1 \\( {names} \\) | sort | "
-            'while read -r u; do if [ "$(readlink -f "$u")" = /dev/null ]; then s=masked; '
+            "[ -e /run/systemd/container ] || sed '1d; s/[[:space:]].*//; s/^/used\\t/' /proc/swaps; "
+            f'set --; for d in {" ".join(FOLDERS)}; do [ ! -d "$d" ] || set -- "$@" "$d"; done; '
+            f'find "$@" -maxdepth 1 \\( {names} \\) | while read -r u; do '
+            'if [ "$(readlink -f "$u")" = /dev/null ]; then s=masked; '
             'elif grep -qx SourcePath=/etc/fstab "$u"; then s=fstab; else s=unit; fi; '
-            "printf '%s\\t%s\\n' $s \"$u\"; done; done"
+            'printf "%s\\t%s\\n" $s "$u"; done'
         )
 
     @override

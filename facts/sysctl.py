@@ -29,8 +29,16 @@ def proc_path(key: str) -> str:
     return "/proc/sys/" + key.translate(str.maketrans("./", "/."))
 
 
+def dotted(key: str) -> str:
+    """The way sysctl prints a key: net/ipv4/conf/eth0.1/rp_filter -> net.ipv4.conf.eth0/1.rp_filter."""
+    return proc_path(key).removeprefix("/proc/sys/").translate(str.maketrans("./", "/."))
+
+
 class Values(FactBase[Parameters | Unknown]):
-    """Running values of `keys`, and the file `path`."""
+    """Running values of `keys`, by their dotted names, and the file `path`.
+
+    One process reads all keys, each in one piece: to those who read by bytes the kernel gives only a number's first.
+    """
 
     @override
     @staticmethod
@@ -39,19 +47,20 @@ class Values(FactBase[Parameters | Unknown]):
 
     @override
     def command(self, keys: Sequence[str], path: str) -> str:
-        pairs = " ".join(f"{shlex.quote(key)} {shlex.quote(proc_path(key))}" for key in keys)
+        paths = " ".join(shlex.quote(proc_path(key)) for key in keys)
         return (
-            f'set -e; {reading([path])}; set -- {pairs}; while [ $# -gt 0 ]; do printf "%s\\t" "$1"; '
-            'if [ -e "$2" ]; then printf "is\\t"; tr -s "\\t\\n" " " < "$2"; echo; else echo absent; fi; shift 2; done'
+            f"set -e; {reading([path])}; set --; for f in {paths}; do "
+            'if [ -e "$f" ]; then set -- "$@" "$f"; else printf "absent\\t%s\\n" "$f"; fi; done; '
+            """[ $# -eq 0 ] || awk 'FNR == 1 { print "is\\t" FILENAME "\\t" $0 }' "$@\""""
         )
 
     @override
     def process(self, output: list[str]) -> Parameters | Unknown:
         values: dict[str, str | None] = {}
         for line in output[1:]:
-            key, _, rest = line.partition("\t")
-            found, _, value = rest.partition("\t")
+            found, _, rest = line.partition("\t")
+            path, _, value = rest.partition("\t")
             if found not in ("is", "absent"):
                 raise FactProcessError(f"cannot read a kernel parameter from {line!r}")
-            values[key] = " ".join(value.split()) if found == "is" else None
+            values[dotted(path.removeprefix("/proc/sys/"))] = " ".join(value.split()) if found == "is" else None
         return {"values": values, "file": parsed(output[0])[1]}

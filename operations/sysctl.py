@@ -8,18 +8,13 @@ from collections.abc import Mapping
 from pyinfra import host
 from pyinfra.api import StringCommand, operation
 
-from facts.sysctl import Values, proc_path
+from facts.sysctl import Values, dotted
 from operations import config_file
 from operations.config_file import Commands, Wanted
 from unterbau import changes
 from unterbau.domain.unknown import Unknown
 
 PATH = "/etc/sysctl.d/99-unterbau.conf"  # after 99-sysctl.conf, which is Debian's link to /etc/sysctl.conf
-
-
-def dotted(key: str) -> str:
-    """The way sysctl prints a key: net/ipv4/conf/eth0.1/rp_filter -> net.ipv4.conf.eth0/1.rp_filter."""
-    return proc_path(key).removeprefix("/proc/sys/").translate(str.maketrans("./", "/."))
 
 
 def conf(parameters: Mapping[str, str]) -> str:
@@ -56,7 +51,7 @@ def values(parameters: Mapping[str, int | str], *, path: str = PATH) -> Commands
         yield from changes.refuse(sentence)
         return
     commands = config_file.converge(path, state["file"], Wanted(conf(wanted)) if wanted else None)
-    differing = {key: value for key, value in wanted.items() if state["values"][key] != value}
+    differing = {key: value for key, value in wanted.items() if state["values"].get(key, "") != value}
     for key, value in differing.items():
         changes.attribute(key, state["values"][key], value)
     if differing:
