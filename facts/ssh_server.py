@@ -29,7 +29,7 @@ class SshServer(TypedDict):
     """One node's SSH server. `effective` is None, and `error` says why, if sshd cannot read its configuration."""
 
     drop_in: FileState
-    settings: list[tuple[str, str]]  # (file, line) as they stand, without comments, sshd_config first
+    settings: list[tuple[str, str]]  # (file, line) of the other files, no comments, sshd_config first
     effective: dict[str, dict[str, list[str]]] | None  # principal -> keyword in small letters -> values
     error: str | None
     enabled: bool  # at the next boot, by its service or its socket

@@ -165,8 +165,8 @@ if ! test -d "$saved"; then
 echo "cannot keep the new {what}: the node has put the old one back meanwhile; apply again" >&2; exit 1
 fi
 rm -rf "$saved.old"; mv "$saved" "$saved.old"; sync
-systemctl stop {unit}.timer {unit}.service
-rm -rf "$saved.old" "$guard/new" "$guard/revert"
+systemctl stop {unit}.timer {unit}.service 2>/dev/null || true  # should it fire nevertheless, it finds nothing saved
+rm -rf "$saved.old" "$guard/new"
 rm -f {wants}/{boot_name} {boot_unit}
 """
 

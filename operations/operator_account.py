@@ -72,7 +72,7 @@ def _account(state: OperatorAccounts, name: str) -> list[StringCommand]:
         changes.attribute(f"operator {name}", None, "present")
         return [
             StringCommand(
-                "useradd --create-home --user-group --shell", SHELL, "--groups", GROUP, "--password '*' --",
+                "useradd --create-home --gid users --shell", SHELL, "--groups", GROUP, "--password '*' --",
                 QuoteString(name),
             )
         ]  # fmt: skip

@@ -149,9 +149,8 @@ def _foreign(state: SshServer, settings: Mapping[str, str]) -> str | None:
 
 def _setters(settings: Iterable[tuple[str, str]], keyword: str) -> str:
     """Where other files set the keyword, or have a Match block that could."""
-    others = [(path, line) for path, line in settings if path != DROP_IN]
-    setting = [f"{path}: {line}" for path, line in others if line.lower().startswith((f"{keyword} ", f"{keyword}="))]
-    matching = [f"{path}: {line}" for path, line in others if line.lower().startswith("match")]
+    setting = [f"{path}: {line}" for path, line in settings if line.lower().startswith((f"{keyword} ", f"{keyword}="))]
+    matching = [f"{path}: {line}" for path, line in settings if line.lower().startswith("match")]
     return " or ".join(setting + matching) or "no line of a file that could be read"
 
 
@@ -176,8 +175,8 @@ def _guarded(state: SshServer, settings: Mapping[str, str]) -> guard.Guarded:
 _CHECK = f'{{ echo "Include $new/0"; cat {SSHD_CONFIG}; }} >"$new/whole"; /usr/sbin/sshd -t -f "$new/whole"'
 
 _INCLUDE_FIRST = (
-    f"{{ echo '{INCLUDE}'; cat {SSHD_CONFIG}; }} >{SSHD_CONFIG}.unterbau-new; chmod 644 {SSHD_CONFIG}.unterbau-new; "
-    f"mv -f {SSHD_CONFIG}.unterbau-new {SSHD_CONFIG}"
+    f"new_config={SSHD_CONFIG}.unterbau-new; cp -a {SSHD_CONFIG} $new_config; "
+    f"{{ echo '{INCLUDE}'; cat {SSHD_CONFIG}; }} >$new_config; mv -f $new_config {SSHD_CONFIG}"
 )
 
 # A restart, because it ends when the new server listens; a reload ends before. Sessions survive it (KillMode=process).
