@@ -47,11 +47,13 @@ def execute(path: Path, label: str, collector: Collector) -> Source:
         collector.problems.append(_unreadable(source, error))
         return source
     namespace: dict[str, Any] = {"__file__": str(path)}
+    imported: set[str] = set()
     for statement in _statements(tree):
+        before = set(namespace)
         _run(statement, namespace, source, collector)
-    imported = {name for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom) for name in _bound(node)}
-    for node in tree.body:
-        source.lines |= dict.fromkeys(_bound(node), node.lineno)
+        if isinstance(statement, ast.Import | ast.ImportFrom):
+            imported |= {*_bound(statement), *(namespace.keys() - before)}
+        source.lines |= dict.fromkeys(_bound(statement), statement.lineno)
     source.names = {k: v for k, v in namespace.items() if not k.startswith("_") and k not in imported}
     return source
 
@@ -77,6 +79,9 @@ def _statements(tree: ast.Module) -> Iterator[ast.stmt]:
 
 
 def _run(statement: ast.stmt, namespace: dict[str, Any], source: Source, collector: Collector) -> None:
+    if isinstance(statement, ast.ImportFrom) and statement.names[0].name == "*":
+        allowed = "names one by one, for pyinfra takes whatever * imports for data"
+        collector.problems.append(Problem(str(source.path), statement.lineno, source.label, "import", "*", allowed))
     module = ast.Module([statement], type_ignores=[])
     try:
         exec(compile(module, str(source.path), "exec", dont_inherit=True), namespace)  # noqa: S102  # as pyinfra does
