@@ -41,7 +41,7 @@ def effective_command(keywords: Iterable[str]) -> str:
     """Shell text that prints `effective PRINCIPAL KEYWORD VALUE` lines for these keywords, or fails as sshd does."""
     wanted = shlex.quote("^(" + "|".join(sorted(keyword.lower() for keyword in keywords)) + ") ")
     asked = "".join(
-        f'answer=$(/usr/sbin/sshd -T -C "{connection}" 2>&1) || {{ echo "error $answer"; exit 0; }}\n'
+        f'answer=$(/usr/sbin/sshd -T -C "{connection}" 2>&1) || {{ echo "$answer" | sed "s/^/error /"; exit 0; }}\n'
         f"printf '%s\\n' \"$answer\" | grep -E {wanted} | sed 's/^/effective {principal} /'\n"
         for principal, connection in PRINCIPALS.items()
     )
@@ -61,7 +61,7 @@ class State(FactBase[SshServer | Unknown]):
         return (
             f"{left_command('ssh-server')}\n"
             f"printf 'file '; {reading([DROP_IN])}\n"
-            f'for f in {SSHD_CONFIG} /etc/ssh/sshd_config.d/*.conf; do ! test -f "$f" || '
+            f'for f in {SSHD_CONFIG} /etc/ssh/sshd_config.d/*.conf; do test "$f" = {DROP_IN} || ! test -f "$f" || '
             "sed -n '/^[[:space:]]*\\(#\\|$\\)/d; s|^|setting '\"$f\"' |p' \"$f\"; done\n"
             f"find {SSHD_CONFIG} /etc/ssh/sshd_config.d -name '.*' -prune -o -printf 'changed %C@\\n' || exit 1\n"
             "systemctl show --timestamp=us+utc -p Id,ActiveState,UnitFileState,ExecMainStartTimestamp "

@@ -153,6 +153,7 @@ fi
 rm -rf "$saved.old"; mv "$saved" "$saved.old"
 echo "unterbau: put back the {what} of before an unproven change ($why)"
 fi
+test "$why" != locked || systemctl stop {unit}.timer
 rm -rf "$saved.old" "$guard/new"
 rm -f {wants}/{boot_name} {boot_unit}
 """

@@ -80,11 +80,10 @@ def _converge(state: SshServer | Unknown, settings: Mapping[str, str]) -> Genera
         yield from changes.refuse(f"cannot change sshd on {host.name}: could not read its state; see the error above")
         return
     obstacle = config_file.obstacle({DROP_IN: state["drop_in"]})
-    changing = obstacle is None and _say_changes(state, settings)
     reason = obstacle or (None if _ours_changes(state, settings) else _foreign(state, settings))
     if reason is not None:
         yield from changes.refuse(reason)
-    elif changing:
+    elif _say_changes(state, settings):
         yield from guard.attempt(_guarded(state, settings))
     else:
         host.noop("sshd has the declared settings in force")
@@ -190,13 +189,18 @@ else systemctl restart ssh.service; fi"""
 
 def _read_back(settings: Mapping[str, str]) -> str:
     """Shell text that fails, before anything is restarted, if sshd would not use our values for every principal."""
-    wanted = "\n".join(
-        f"effective {who} {key} {value}" for who in PRINCIPALS for key, value in in_force(settings).items()
-    )
-    return (
-        f"answer=$(\n{effective_command(settings)})\n"
-        "while read -r line; do\n"
-        'echo "$answer" | grep -qxF -- "$line" || { echo "cannot bring into force: $line; found: '
-        '$(echo "$answer" | grep -F -- "${line% *} "); see the other files in /etc/ssh/sshd_config.d" >&2; exit 1; }\n'
-        f"done <<'END-OF-VALUES'\n{wanted}\nEND-OF-VALUES"
-    )
+    values = in_force(settings).items()
+    wanted = "\n".join(f"{principal} {keyword} {value}" for principal in PRINCIPALS for keyword, value in values)
+    return f"answer=$(\n{effective_command(settings)})\n{_COMPARE} <<'END-OF-VALUES'\n{wanted}\nEND-OF-VALUES"
+
+
+_COMPARE = f"""\
+while read -r principal keyword value; do
+found=$(echo "$answer" | sed -n "s/^effective $principal $keyword //p")
+if test "$found" != "$value"; then
+echo "cannot bring sshd's $keyword to $value: found $found in force for $principal, from" >&2
+grep -iHE "^[[:space:]]*($keyword|match)[[:space:]=]" {SSHD_CONFIG} /etc/ssh/sshd_config.d/*.conf \\
+| grep -v ^{DROP_IN} >&2 || true
+echo "remove it there, then apply again" >&2; exit 1
+fi
+done"""
