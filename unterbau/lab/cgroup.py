@@ -119,6 +119,11 @@ class Group:
         return None
 
 
+def other_groups(own: str) -> list[str]:
+    """Names of other labs' groups."""
+    return sorted(path.name for path in _unified().glob("ub-*") if path.name != own)
+
+
 def _give_processors(directory: Path) -> None:
     # A v1 cpuset starts empty, and an empty one takes no process.
     if (directory / "cpuset.cpus").exists():

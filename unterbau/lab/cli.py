@@ -73,7 +73,7 @@ def up(json_wanted: bool) -> None:
     else:
         _table(rows)
     if outcome.errors:
-        raise LabError("; ".join(outcome.errors.values()))
+        raise LabError("\n".join(outcome.errors.values()))
     if not json_wanted:
         click.echo(_closing(outcome.booted))
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from unterbau.lab import machine, ssh, wire
-from unterbau.lab.command import run
+from unterbau.lab.command import run, succeeds
 from unterbau.lab.errors import LabError
 from unterbau.lab.layout import Lab, Machine
 
@@ -25,11 +25,12 @@ _WAIT_S = 30
 # Takes space in ever smaller pieces without writing to it, then writes until there is none.
 _FILL = """\
 cd "$2"
+exec 2> /dev/null
 have=0 size=$(df --output=avail -B1 . | tail -1)
 while [ "$size" -ge 4096 ]; do
-  if fallocate --offset "$have" --length "$size" "$1" 2> /dev/null; then have=$((have + size)); else size=$((size / 2)); fi
+  if fallocate --offset "$have" --length "$size" "$1"; then have=$((have + size)); else size=$((size / 2)); fi
 done
-cat /dev/zero >> "$1" 2> /dev/null || :
+cat /dev/zero >> "$1" || :
 """
 
 
@@ -104,6 +105,8 @@ def fill(lab: Lab, one: Machine, path: str) -> str:
     before = _current(lab, one, "fill")
     if before is not None and before.options["path"] != path:
         raise LabError(f"cannot fill {path} on {one.name}: {before.options['path']} is filled; undo that first")
+    if not succeeds(*_entering(pid), "test", "-d", path):
+        raise LabError(f"cannot fill {path} on {one.name}: there is no such directory; name one of the drive's")
     block, blocks = map(int, _inside(pid, "stat", "--file-system", "--format=%S %b", path).split())
     if block * blocks > FILL_LIMIT_GIB * 2**30:
         raise LabError(
@@ -192,8 +195,12 @@ def _apply_drops(lab: Lab) -> None:
 
 
 def _inside(pid: int, *command: str) -> str:
+    return run(*_entering(pid), *command, timeout_s=120)
+
+
+def _entering(pid: int) -> tuple[str, ...]:
     # Not over SSH: it has to work while the machine is cut off or paused.
-    return run("nsenter", "--target", str(pid), "--mount", "--root", "--", *command, timeout_s=120)
+    return ("nsenter", "--target", str(pid), "--mount", "--root", "--")
 
 
 def _require_running(lab: Lab, one: Machine, verb: str) -> int:

@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from unterbau.lab import faults, keys, machine, network, rootfs, ssh
-from unterbau.lab.cgroup import Group
+from unterbau.lab import faults, host_limits, keys, machine, network, rootfs, ssh
+from unterbau.lab.cgroup import Group, other_groups
 from unterbau.lab.errors import LabError
 from unterbau.lab.layout import Lab, Machine
 
@@ -54,7 +54,11 @@ def healthy(lab: Lab) -> bool:
     if not lab.known_hosts.exists() or not all(one.complete.exists() for one in lab.machines):
         return False
     groups = [machine.group(lab, one) for one in lab.machines]
-    if not all(group.populated() and not group.frozen() for group in groups) or not network.is_up(lab):
+    if (
+        not host_limits.enough()
+        or not all(group.populated() and not group.frozen() for group in groups)
+        or not network.is_up(lab)
+    ):
         return False
     return all(ssh.greet(list(lab.machines), timeout_s=1).values())
 
@@ -78,6 +82,7 @@ def _repair(lab: Lab, say: Say) -> Outcome:
         for one in lab.machines:
             machine.prepare(lab, one, base)
     started = time.monotonic()
+    host_limits.lift(lab)
     network.up(lab, recipe)
     dead = [one for one in lab.machines if not _alive(lab, one)]
     for one in dead:
@@ -120,10 +125,12 @@ def down(lab: Lab, say: Say, *, purge_cache: bool) -> bool:
         Group(lab.group).kill()
         faults.clear(lab)
         rootfs.discard(lab)
-        network.down(lab)
         for one in lab.machines:
-            machine.group(lab, one).remove()
+            machine.stop(lab, one)
+        network.down(lab)
         Group(lab.group).remove()
+        if not other_groups(lab.group):
+            host_limits.put_back(lab)
         if lab.state.exists():
             shutil.rmtree(lab.state)
         if purge_cache:

@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from unterbau.lab import network
 from unterbau.lab.cgroup import Group
 from unterbau.lab.command import run
 from unterbau.lab.layout import PROXY_PORT, Lab, Machine
@@ -248,3 +249,4 @@ def stop(lab: Lab, machine: Machine) -> None:
     """Switch the machine off at once and remove its control group; its disk stays."""
     group(lab, machine).kill()
     group(lab, machine).remove()
+    network.unplug(machine)

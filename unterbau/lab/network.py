@@ -9,6 +9,7 @@ from pathlib import Path
 
 from unterbau.lab.cgroup import Group
 from unterbau.lab.command import run, succeeds
+from unterbau.lab.errors import LabError
 from unterbau.lab.layout import PROXY_PORT, Lab, Machine
 from unterbau.lab.process import listening, start
 from unterbau.lab.rootfs import Recipe
@@ -136,6 +137,14 @@ def down(lab: Lab) -> None:
 def plugged_in(lab: Lab, machine: Machine) -> bool:
     """Whether the machine is plugged into the lab's bridge."""
     return Path("/sys/class/net", lab.bridge, "brif", machine.port).exists()
+
+
+def unplug(machine: Machine) -> None:
+    """Remove the machine's port; a killed machine's would stay for a moment, and be in the way of its next boot."""
+    if Path("/sys/class/net", machine.port).exists() and not succeeds("ip", "link", "delete", machine.port):
+        gone_by_itself = not Path("/sys/class/net", machine.port).exists()
+        if not gone_by_itself:
+            raise LabError(f"cannot remove interface {machine.port}: look at `ip link show {machine.port}`")
 
 
 def _bridge_is_up(lab: Lab) -> bool:

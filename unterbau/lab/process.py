@@ -21,11 +21,14 @@ def start(group: Group, command: Sequence[str], *, log: Path, controllers: bool,
     joins = [directory for directory in group.create(controllers=controllers) if directory not in later]
     enter = "".join(f"echo $$ > {directory}/cgroup.procs && " for directory in joins) + 'exec "$@"'
     with log.open("wb") as output:
-        subprocess.Popen(
+        process = subprocess.Popen(
             ["sh", "-c", enter, "sh", *command],
             stdin=subprocess.DEVNULL, stdout=output, stderr=output,
             start_new_session=True, cwd="/", env=environment(),
         )  # fmt: skip
+    # It joins by itself; whoever asks the group next must find it there.
+    while not group.populated() and process.poll() is None:
+        time.sleep(0.005)
 
 
 def answers(address: str, port: int, timeout_s: float) -> bool:

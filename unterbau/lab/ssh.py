@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from unterbau.lab.command import environment
 from unterbau.lab.errors import LabError
 from unterbau.lab.layout import SSH_PORT, Lab, Machine
+from unterbau.lab.machine import group
 from unterbau.lab.process import answers
 
 
@@ -37,6 +38,8 @@ def login_s(lab: Lab, machine: Machine, since: float, timeout_s: float) -> float
     """Log in and run `true`; seconds from `since` (monotonic) until that worked. Raises LabError after the time."""
     said = "its port 22 does not answer"
     while time.monotonic() < since + timeout_s:
+        if not group(lab, machine).populated():
+            raise LabError(f"cannot boot {machine.name}: it ended again; its console: {_last_words(machine)}")
         if not answers(str(machine.address), SSH_PORT, timeout_s=0.5):
             time.sleep(0.05)
             continue
@@ -51,6 +54,11 @@ def login_s(lab: Lab, machine: Machine, since: float, timeout_s: float) -> float
     raise LabError(
         f"cannot log in to {machine.name}: {said} (after {timeout_s:.0f} s); look at {machine.directory}/console.log"
     )
+
+
+def _last_words(machine: Machine) -> str:
+    lines = (machine.directory / "console.log").read_text(errors="replace").strip().splitlines()
+    return " | ".join(lines[-4:]) or "(empty)"
 
 
 def logins_s(lab: Lab, machines: list[Machine], since: float, timeout_s: float) -> dict[str, float | LabError]:
