@@ -48,7 +48,7 @@ def known(node: str, addresses: Mapping[str, str], domain: str) -> Commands:
     _, commands = config_file.converge_texts(state["files"], wanted)
     if state["running"] != node:
         changes.attribute("kernel.hostname", state["running"], node)
-        commands.append(StringCommand(f"echo {shlex.quote(node)} > /proc/sys/kernel/hostname"))
+        commands.append(StringCommand(f"hostname {shlex.quote(node)}"))
     if not commands:
         host.noop(f"the node is called {node} and knows {len(addresses)} nodes")
     yield from commands

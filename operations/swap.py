@@ -26,6 +26,12 @@ def without_swap(fstab: str) -> str:
     return "".join(line for line in fstab.splitlines(keepends=True) if not is_swap(line))
 
 
+def swapoff(name: str) -> StringCommand:
+    """Unless masking its unit has done it."""
+    quoted = shlex.quote(name)
+    return StringCommand(f"! cut -d' ' -f1 /proc/swaps | grep -qxF -e {quoted} || swapoff -- {quoted}")
+
+
 @operation()
 def off() -> Commands:
     """No swap is in use, and none comes back at boot: not from fstab, not from a unit, not from zram."""
@@ -42,7 +48,7 @@ def off() -> Commands:
     commands = [*_fstab(state), *_units(state)]
     for name in state["in_use"]:
         changes.attribute(f"swap {name}", "in use", "off")
-        commands.append(StringCommand(f"swapoff -- {shlex.quote(name)}"))
+        commands.append(swapoff(name))
     if not commands:
         host.noop("swap is off, now and at boot")
     yield from commands

@@ -15,11 +15,29 @@ from unterbau import changes
 from unterbau.domain.unknown import Unknown
 
 PATH = "/etc/sysctl.d/99-unterbau.conf"  # after 99-sysctl.conf, which is Debian's link to /etc/sysctl.conf
+FORWARDING, REDIRECTS = "net.ipv4.ip_forward", "net.ipv4.conf.all.accept_redirects"
+
+
+def by_effect(parameters: Mapping[str, int | str]) -> dict[str, str]:
+    """{dotted key: value}, sorted, but forwarding first: the kernel resets other values when it changes."""
+    wanted = {dotted(key): " ".join(str(value).split()) for key, value in parameters.items()}
+    return dict(sorted(wanted.items(), key=lambda item: (item[0] != FORWARDING, item[0])))
+
+
+def differing(present: Mapping[str, str | None], wanted: Mapping[str, str]) -> dict[str, str]:
+    """Those of `wanted` to be set, without the one that the kernel itself sets to 0 when forwarding is set to 1.
+
+    Source: Linux net/ipv4/devinet.c, inet_forward_change.
+    """
+    found = {key: value for key, value in wanted.items() if present.get(key, "") != value}
+    if found.get(FORWARDING) == "1" and found.get(REDIRECTS) == "0":
+        del found[REDIRECTS]
+    return found
 
 
 def conf(parameters: Mapping[str, str]) -> str:
     """The file, a line as sysctl prints it for each key."""
-    lines = [f"{key} = {value}" for key, value in sorted(parameters.items())]
+    lines = [f"{key} = {value}" for key, value in parameters.items()]
     return "\n".join(["# Declared in group data (kernel); changes made here are undone.", *lines, ""])
 
 
@@ -42,7 +60,7 @@ def values(parameters: Mapping[str, int | str], *, path: str = PATH) -> Commands
         parameters: {key: value}, keys as in sysctl.d(5).
         path: the file that sets them at boot; it is ours alone.
     """
-    wanted = {dotted(key): " ".join(str(value).split()) for key, value in sorted(parameters.items())}
+    wanted = by_effect(parameters)
     state = host.get_fact(Values, keys=list(wanted), path=path)
     if isinstance(state, Unknown):
         yield from changes.refuse(f"cannot set kernel parameters on {host.name}: they could not be read; see above")
@@ -51,11 +69,11 @@ def values(parameters: Mapping[str, int | str], *, path: str = PATH) -> Commands
         yield from changes.refuse(sentence)
         return
     commands = config_file.converge(path, state["file"], Wanted(conf(wanted)) if wanted else None)
-    differing = {key: value for key, value in wanted.items() if state["values"].get(key, "") != value}
-    for key, value in differing.items():
-        changes.attribute(key, state["values"][key], value)
-    if differing:
-        commands.append(set_and_check(differing, path))
+    to_set = differing(state["values"], wanted)
+    for key, value in to_set.items():
+        changes.attribute(key, state["values"].get(key, ""), value)
+    if to_set:
+        commands.append(set_and_check(to_set, path))
     if not commands:
         host.noop(f"{len(wanted)} kernel parameters have their values, now and in {path}")
     yield from commands

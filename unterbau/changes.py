@@ -79,9 +79,16 @@ def attribute(subject: str, old: object, new: object) -> None:
     _say(change, f"{subject}: {change.old} -> {change.new}")
 
 
+def _lines(text: str) -> list[str]:
+    """Lines as diff shows them: a last one without its newline differs from one with it."""
+    lines = text.split("\n")
+    last = lines.pop()
+    return [*lines, last + "\n\\ No newline at end of file"] if last else lines
+
+
 def text(subject: str, old: str | None, new: str | None, *, secret: bool = False) -> None:
     """Say that the text `subject` (a path, mostly) changes; None means absent; a secret shows no line of it."""
-    before, after = (old or "").splitlines(), (new or "").splitlines()
+    before, after = _lines(old or ""), _lines(new or "")
     lines = difflib.unified_diff(
         before, after, f"{subject} (now)" if old is not None else "(absent)",
         f"{subject} (declared)" if new is not None else "(absent)", lineterm="",

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from pyinfra_testing.facts import make_fact_tests
 from pyinfra_testing.operations import make_operation_tests
+from pyinfra_testing.util import FakeFact, FakeHost
 
 from unterbau.changes import recording
 from unterbau.domain.unknown import UNKNOWN
@@ -22,6 +23,18 @@ pytestmark = pytest.mark.filterwarnings("error:No (command|noop_description) set
 
 yaml.SafeLoader.add_constructor("!unknown", lambda loader, node: UNKNOWN)
 yaml.SafeLoader.add_constructor("!hidden", lambda loader, node: Hidden(loader.construct_scalar(node)))
+
+
+fake_fact = FakeHost.get_fact
+
+
+def get_fact(*args, **kwargs):
+    """A fact without arguments is its value too, not a wrapper that is nobody's UNKNOWN."""
+    value = fake_fact(*args, **kwargs)
+    return value.data if isinstance(value, FakeFact) else value
+
+
+FakeHost.get_fact = get_fact
 
 
 def make_recorded_operation_tests(kind, name, folder):
