@@ -28,6 +28,7 @@ from unterbau.declaration import (
     hosts,
     public_key_file,
 )
+from unterbau.declaration.masking import SENSITIVE, shown
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAID+ClvZzC7vKi/ZHHZkAZ5jxRpMxgyKFD1SMe9J+pL/B first@example"
 OTHER_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAnnlliC5EqHxJy526eO8j53vUa1E8KIgcTFcbrL/NFN second@example"
@@ -151,6 +152,14 @@ def test_a_secret_in_the_wrong_place_is_not_repeated(secret: Any) -> None:
         assert "hunter2" not in str(caught.value)
         assert caught.value.__cause__ is None
         assert caught.value.__suppress_context__
+
+
+def test_what_a_report_shows_of_a_value() -> None:
+    assert shown("hunter2", "admin_password") == SENSITIVE
+    assert shown("hunter2", "address") == "'hunter2'"
+    assert shown("x" * 100) == "'" + "x" * 58 + "…"
+    assert shown({"a": "hunter2"}) == "a dict"
+    assert shown(Journal()) == "a Journal"
 
 
 def test_a_group_of_hosts_is_what_pyinfra_reads() -> None:

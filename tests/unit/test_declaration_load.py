@@ -118,6 +118,7 @@ def test_data_is_merged_as_pyinfra_merges_it(demo: Path) -> None:
     write(demo / "group_data" / "db.py", "journal = Journal(max_use_mib=200)\nbase_packages = ('db',)\n")
     write(demo / "inventories" / "group_data" / "db.py", "base_packages = ('beside',)\n")
     write(demo / "inventories" / "group_data" / "demo.py", "security_upgrades = SecurityUpgrades(slot_minutes=9)\n")
+    write(demo / "inventories" / "group_data" / "servers.py", "security_upgrades = SecurityUpgrades(slot_minutes=8)\n")
     inventory = demo / "inventories" / "demo.py"
     more = "servers[1][1]['base_packages'] = ('own',)\ndb = servers[:2]\n_not = 1\nnote = 'pyinfra passes over this'\n"
     inventory.write_text(inventory.read_text() + more)
@@ -139,6 +140,19 @@ def test_a_node_may_be_in_two_groups(demo: Path) -> None:
     inventory = demo / "inventories" / "demo.py"
     inventory.write_text(inventory.read_text() + "etcd = servers[:3]\n")
     assert load("demo", demo).groups["etcd"] == ("srv-1", "srv-2", "srv-3")
+
+
+def test_both_addresses_of_a_point_to_point_network_are_hosts(demo: Path) -> None:
+    """Source: RFC 3021."""
+    write(
+        demo / "inventories" / "demo.py",
+        "from unterbau.declaration import hosts\n"
+        'servers = hosts(Node(name="a", address="10.9.0.10", known_hosts="k"))\n'
+        'workers = hosts(Node(name="b", address="10.9.0.11", known_hosts="k"))\n',
+    )
+    data = demo / "group_data" / "demo.py"
+    data.write_text(data.read_text().replace("10.9.0.0/24", "10.9.0.10/31"))
+    assert [str(node.address) for node in load("demo", demo).nodes] == ["10.9.0.10", "10.9.0.11"]
 
 
 def test_flows_of_a_layer_add_to_those_of_others(demo: Path) -> None:

@@ -54,6 +54,10 @@ def test_overlapping_ports_become_one_range_and_neighbours_stay_apart() -> None:
     assert accepts(flows, GROUPS, "10.0.0.2") == [Accept(("10.0.0.3",), "tcp", ("22", "23", "30000-30200"))]
 
 
+def test_a_range_inside_another_one_does_not_shorten_it() -> None:
+    assert merged([(1, 10), (2, 3), (12, 12)]) == ((1, 10), (12, 12))
+
+
 def test_a_source_inside_another_one_is_not_repeated() -> None:
     """nftables refuses overlapping elements of a set."""
     flows = [Flow("workers", "servers", "tcp", (80,)), Flow("10.0.0.0/24", "servers", "tcp", (80,))]

@@ -65,7 +65,7 @@ def cidr(value: object) -> object:
         network = IPv4Network(text, strict=False)
     except ValueError:
         raise ValueError("an IPv4 network in CIDR form such as 10.77.0.0/24") from None
-    if "/" not in text or str(network) != text:
+    if str(network) != text:
         raise ValueError(f"a network in CIDR form without host bits (write {network})")
     return network
 
