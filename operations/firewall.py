@@ -8,6 +8,7 @@ Debian's nftables.service would flush them, so the rules come back at boot throu
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from ipaddress import IPv4Network
 
 from pyinfra import host
 from pyinfra.api.command import PyinfraCommand
@@ -16,7 +17,7 @@ from pyinfra.api.operation import operation
 from facts.firewall import RULES, TABLE, UNIT, UNIT_NAME, Firewall, State
 from operations import config_file, guard
 from unterbau import changes
-from unterbau.domain.flows import Accept
+from unterbau.domain.flows import Accept, port_range
 from unterbau.domain.unknown import Unknown
 
 UNIT_TEXT = f"""\
@@ -63,14 +64,25 @@ table {table} {{
 
 
 def rules_text(accepts: Sequence[Accept], pingers: Sequence[str]) -> str:
-    """The file for `nft -f`: default deny; then these. `pingers` are CIDRs whose echo requests are answered."""
-    lines = [_accept_line(accept) for accept in accepts]
-    return _RULES_TEXT.format(table=TABLE, pingers=", ".join(pingers), accepts="\n".join(lines)).replace("\n\n", "\n")
+    """The file for `nft -f`: default deny, then these. `pingers` are CIDRs whose echo requests are answered.
+
+    nft has no quoting: ValueError for what is not an address, a protocol or a port.
+    """
+    lines = [_accept_line(*accept) for accept in accepts]
+    text = _RULES_TEXT.format(table=TABLE, pingers=_networks(pingers), accepts="\n".join(lines))
+    return text if lines else text.replace("\n\n", "\n")
 
 
-def _accept_line(accept: Accept) -> str:
-    sources, protocol, ports = accept
-    return f"\t\tip saddr {{ {', '.join(sources)} }} {protocol} dport {{ {', '.join(map(str, ports))} }} accept"
+def _accept_line(sources: Sequence[str], protocol: str, ports: Sequence[str]) -> str:
+    if protocol not in ("tcp", "udp"):
+        raise ValueError(f"{protocol!r} is neither tcp nor udp")
+    ranges = [port_range(port) for port in ports]
+    written = ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges)
+    return f"\t\tip saddr {{ {_networks(sources)} }} {protocol} dport {{ {written} }} accept"
+
+
+def _networks(networks: Sequence[str]) -> str:
+    return ", ".join(str(IPv4Network(network)).removesuffix("/32") for network in networks)
 
 
 @operation()
@@ -87,7 +99,11 @@ def default_deny(accepts: Sequence[Accept], pingers: Sequence[str]) -> Generator
             f"cannot change the firewall of {host.name}: its state could not be read; see the error above"
         )
         return
-    wanted = rules_text(accepts, pingers)
+    try:
+        wanted = rules_text(accepts, pingers)
+    except ValueError as error:
+        yield from changes.refuse(f"cannot write the firewall of {host.name}: {error}; correct the flow")
+        return
     obstacle = config_file.obstacle({RULES: state["rules"], UNIT: state["unit"]})
     if obstacle is not None or (state["rules"]["content"] == wanted and state["refused"]):
         yield from changes.refuse(obstacle or f"cannot load {RULES} on {host.name}: {state['refused']}")
@@ -118,13 +134,19 @@ def _say_changes(state: Firewall, wanted: str) -> bool:
     return any(differing)
 
 
+_SAVE = (
+    f"if nft list tables | grep -qx 'table {TABLE}'\n"
+    f'then nft -s list table {TABLE} >"$saved/table"; else : >"$saved/table"; fi'
+)
+
+
 def _guarded(wanted: str) -> guard.Guarded:
     return guard.Guarded(
         what="firewall",
         files={RULES: (wanted, "644"), UNIT: (UNIT_TEXT, "644")},
         also_saved=(f"/etc/systemd/system/sysinit.target.wants/{UNIT_NAME}",),
         check='nft --check -f "$new/0"',
-        save=f'nft -s list table {TABLE} >"$saved/table" 2>/dev/null || : >"$saved/table"',
+        save=_SAVE,
         activate=f"systemctl daemon-reload; systemctl enable --quiet {UNIT_NAME}; systemctl restart {UNIT_NAME}",
         restore=(
             f"{{ echo 'table {TABLE}'; echo 'delete table {TABLE}'; cat \"$saved/table\"; }} | nft -f -\n"

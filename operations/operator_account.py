@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Generator, Iterable, Sequence
 from typing import NamedTuple
@@ -36,6 +37,10 @@ def exactly(operators: Sequence[Operator]) -> Generator[PyinfraCommand, None, No
     its number must not come to name another person in logs and on files.
     """
     wanted = [Operator(*operator) for operator in operators]
+    malformed = _malformed(wanted)
+    if malformed is not None:
+        yield from changes.refuse(malformed)
+        return
     state = host.get_fact(State, names=[operator.name for operator in wanted])
     if isinstance(state, Unknown):
         yield from changes.refuse(
@@ -56,6 +61,18 @@ def exactly(operators: Sequence[Operator]) -> Generator[PyinfraCommand, None, No
     if not commands:
         host.noop(f"the operators are {', '.join(operator.name for operator in wanted) or 'none'}")
     yield from commands
+
+
+def _malformed(operators: Iterable[Operator]) -> str | None:
+    """sudoers and authorized_keys have no quoting that would hold: a name is plain, a key is one line."""
+    for name, keys, _sudo in operators:
+        if not re.fullmatch(r"[a-z_][a-z0-9_-]{0,31}", name):
+            return (
+                f"cannot make an account on {host.name}: found {name!r}, which is no account's name; correct operators"
+            )
+        if any(not key.isprintable() for key in keys):
+            return f"cannot write the keys of {name} on {host.name}: found a key of several lines; correct operators"
+    return None
 
 
 def _group(state: OperatorAccounts) -> list[StringCommand]:

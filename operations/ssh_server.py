@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator, Iterable, Mapping, Sequence
 
 from pyinfra import host
@@ -79,7 +80,7 @@ def _converge(state: SshServer | Unknown, settings: Mapping[str, str]) -> Genera
     if isinstance(state, Unknown):
         yield from changes.refuse(f"cannot change sshd on {host.name}: could not read its state; see the error above")
         return
-    obstacle = config_file.obstacle({DROP_IN: state["drop_in"]})
+    obstacle = config_file.obstacle({DROP_IN: state["drop_in"]}) or _malformed(settings)
     reason = obstacle or (None if _ours_changes(state, settings) else _foreign(state, settings))
     if reason is not None:
         yield from changes.refuse(reason)
@@ -93,6 +94,14 @@ def drop_in_text(settings: Mapping[str, str]) -> str:
     """Our file: each keyword with its value."""
     lines = [f"{keyword} {value}\n" for keyword, value in settings.items()]
     return _HEADER + "".join(lines) + _OPERATORS
+
+
+def _malformed(settings: Mapping[str, str]) -> str | None:
+    """sshd_config has no quoting that would hold: a value is one word."""
+    for keyword, value in settings.items():
+        if not re.fullmatch(r"[!-~]+", value):
+            return f"cannot set sshd's {keyword} on {host.name}: found {value!r}, not one word; correct ssh_server"
+    return None
 
 
 def in_force(settings: Mapping[str, str]) -> dict[str, str]:
