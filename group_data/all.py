@@ -33,11 +33,14 @@ kernel = Kernel(
         # Kubelet, containerd and every pod's log reader watch files; the defaults (8192, 128) run out.
         "fs.inotify.max_user_watches": 524288,
         "fs.inotify.max_user_instances": 8192,
-        # No core dumps of programs that changed their user. Source: CIS Debian Linux benchmark.
+        # No core dumps: they hold keys and passwords. Source: core(5), CIS Debian Linux benchmark.
         "fs.suid_dumpable": 0,
+        "kernel.core_pattern": "|/bin/false",
         # Links and FIFOs in world-writable directories are not followed for others. Source: Linux fs sysctl.
         "fs.protected_fifos": 1,
         "fs.protected_regular": 2,
+        "fs.protected_hardlinks": 1,
+        "fs.protected_symlinks": 1,
         "kernel.kptr_restrict": 1,
         "kernel.dmesg_restrict": 1,
         # Loose, not strict: pod traffic may leave by another interface than it came. Source: RFC 3704 2.4.
