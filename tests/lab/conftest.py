@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.lab.commands import converge
 from unterbau.lab.layout import Lab, lab_from
 
 
@@ -69,3 +70,10 @@ def spare(spare_command: LabCommand) -> LabCommand:
     spare_command.must("fault", "undo")
     spare_command.must("up")
     return spare_command
+
+
+@pytest.fixture(scope="session")
+def converged(lab: Lab) -> None:
+    """The usual lab as `inventories/lab.py` declares it; whoever breaks something heals it again."""
+    assert lab.machines
+    converge()

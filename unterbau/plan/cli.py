@@ -36,11 +36,17 @@ def _tell_step(step: Step) -> None:
 
 
 @contextmanager
-def _errors_as_sentences() -> Iterator[None]:
+def _errors_as_sentences(as_json: bool) -> Iterator[None]:
     try:
         yield
     except (DeclarationError, SessionError, PlanFileError) as error:
+        if as_json:
+            _echo_json({"error": str(error), "exit_code": FAILED})
         raise click.ClickException(str(error)) from error
+
+
+def _echo_json(document: dict[str, object]) -> None:
+    click.echo(json.dumps(document, indent=2, ensure_ascii=False))
 
 
 def _checked(limit: tuple[str, ...]) -> tuple[str, ...]:
@@ -59,7 +65,7 @@ def plan_command(environment: str, limit: tuple[str, ...], as_json: bool, output
 
     Exit 0: no changes. 2: there are changes. 3: refused by a rule. 1: something could not be read, or is wrong.
     """
-    with _errors_as_sentences():
+    with _errors_as_sentences(as_json):
         found = engine.plan(environment, Path.cwd(), _checked(limit), _tell)
     if output is not None:
         output.write_text(found.to_json(), encoding="utf-8")
@@ -77,7 +83,7 @@ def apply_command(target: str, limit: tuple[str, ...], as_json: bool, yes: bool)
 
     Exit 0: done, or nothing to do. 3: refused by a rule, or the plan file is not the plan of now. 1: anything else.
     """
-    with _errors_as_sentences():
+    with _errors_as_sentences(as_json):
         agreed = read_plan_file(Path(target)) if target.endswith(".json") else None
         if agreed is not None and limit:
             raise click.ClickException("cannot limit a plan file: it says itself for which hosts it is")
@@ -89,20 +95,26 @@ def apply_command(target: str, limit: tuple[str, ...], as_json: bool, yes: bool)
 
 def _apply(session: Session, found: Plan, agreed: Plan | None, *, ask: bool, as_json: bool) -> int:
     if agreed is not None and agreed.digest != found.digest:
-        _tell(f"refused: the plan is not the agreed one any more\n{engine.difference(agreed, found)}")
+        difference = engine.difference(agreed, found)
+        _tell(f"refused: the plan is not the agreed one any more\n{difference}")
+        if as_json:
+            _echo_json({"error": "the plan is not the agreed one", "difference": difference, "exit_code": REFUSED})
         return REFUSED
-    if not as_json:
-        click.echo(plan_text(found), nl=False)
     code = engine.exit_code_of(found)
+    if not as_json or code in {FAILED, REFUSED}:
+        click.echo(found.to_json() if as_json else plan_text(found), nl=False)
     if code in {FAILED, REFUSED}:
-        _tell("nothing was changed: the plan above is incomplete or refused")
+        _tell("nothing was changed: the plan is incomplete or refused")
         return code
     if ask and code == CHANGES:
         _ask()
     run = Run(session, found, _tell_step)
     with _stopped_by_interrupt(run):
         report = engine.execute(session, found, Path.cwd(), run, _tell)
-    click.echo(json.dumps(report.to_json(), indent=2) if as_json else report_text(report))
+    if as_json:
+        _echo_json(report.to_json())
+    else:
+        click.echo(report_text(report))
     return report.exit_code
 
 
