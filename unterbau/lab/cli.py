@@ -6,7 +6,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -18,14 +19,26 @@ from unterbau.lab.layout import Lab, Machine, lab_from
 class LabGroup(click.Group):
     """A group whose failures, wrong usage included, are one sentence and exit code 1."""
 
+    def make_context(self, *arguments: Any, **options: Any) -> click.Context:
+        """Read the group's own options."""
+        with _failing_with_1():
+            return super().make_context(*arguments, **options)
+
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; a LabError is told, not traced."""
-        try:
+        """Run the command."""
+        with _failing_with_1():
             return super().invoke(ctx)
-        except LabError as error:
-            raise click.ClickException(str(error)) from error
-        except click.UsageError as error:
-            raise click.ClickException(error.format_message()) from error
+
+
+@contextmanager
+def _failing_with_1() -> Iterator[None]:
+    try:
+        yield
+    except LabError as error:
+        raise click.ClickException(str(error)) from error
+    except click.UsageError as error:
+        error.show()  # click's own exit code would be 2, which means changes or warnings here
+        raise click.exceptions.Exit(1) from error
 
 
 def _say(json_wanted: bool) -> Callable[[str], None]:

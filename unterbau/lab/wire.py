@@ -40,7 +40,8 @@ def rules(lab: Lab, faults: Iterable[Cut | Loss]) -> str:
     sent, received = [], []
     for fault in faults:
         if isinstance(fault, Loss):
-            sent.append(f'iifname "{fault.port}" numgen random mod 100000 < {round(fault.percent * 1000)} drop')
+            some = "" if fault.percent >= 100 else f"numgen random mod 10000 < {round(fault.percent * 100)} "
+            sent.append(f'iifname "{fault.port}" {some}drop')
             continue
         if fault.direction in ("out", "both"):
             sent.append(f'iifname "{fault.port}" drop')

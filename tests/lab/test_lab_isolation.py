@@ -1,0 +1,109 @@
+"""What a machine may do, and what it can't see or change: the host, its clock, the outside."""
+
+from __future__ import annotations
+
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.lab.conftest import LabCommand
+from unterbau.lab.layout import PROXY_PORT
+
+pytestmark = pytest.mark.lab
+
+NAME = "spare-srv-1"
+CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=3)"
+
+
+def python(command: LabCommand, script: str, *arguments: str) -> tuple[int, str]:
+    result = command("shell", NAME, "--", "python3", "-c", script, *arguments)
+    return result.returncode, result.stdout + result.stderr
+
+
+def test_the_clock_belongs_to_the_host(spare: LabCommand) -> None:
+    year = time.gmtime().tm_year
+    for line in ("date -s 2001-01-01", "python3 -c 'import time; time.clock_settime(0, 1e9)'"):
+        refused = spare("shell", NAME, "--", "sh", "-c", line)
+        assert refused.returncode != 0
+        assert "not permitted" in refused.stderr
+    assert time.gmtime().tm_year == year
+
+
+def test_debian_packages_install(spare: LabCommand) -> None:
+    assert spare("shell", NAME, "--", "which", "ed").returncode != 0
+    spare.must("shell", NAME, "--", "apt-get", "update", "-q")
+    spare.must("shell", NAME, "--", "apt-get", "install", "-y", "-q", "ed")
+    assert spare.must("shell", NAME, "--", "sh", "-c", "printf '1p\\n' | ed -s /etc/hostname") == f"{NAME}\n"
+
+
+def test_the_proxy_reaches_the_archive_and_nothing_else(spare: LabCommand) -> None:
+    ask = (
+        "import sys, urllib.request as r; o = r.build_opener(r.ProxyHandler({'http': sys.argv[1]}));"
+        "o.open('http://example.com/', timeout=5)"
+    )
+    code, said = python(spare, ask, f"http://{spare.lab.gateway}:{PROXY_PORT}")
+    assert code == 1
+    assert "403" in said
+
+
+def test_there_is_no_other_way_out(spare: LabCommand) -> None:
+    gateway = str(spare.lab.gateway)
+    assert python(spare, CONNECT, gateway, str(PROXY_PORT))[0] == 0
+    with socket.create_server(("0.0.0.0", 0)) as server:  # noqa: S104  # that it is not reached is the point
+        port = str(server.getsockname()[1])
+        socket.create_connection((gateway, int(port)), timeout=1).close()  # it does answer the host
+        for address in (gateway, "192.0.2.77", "127.0.0.1"):
+            code, said = python(spare, CONNECT, address, port)
+            assert code == 1, f"{address} answered"
+            assert "timed out" not in said  # refused at once, not left to hang
+
+
+def test_machines_reach_each_other(spare: LabCommand) -> None:
+    assert python(spare, CONNECT, str(spare.lab.machine("spare-wrk-2").address), "22")[0] == 0
+
+
+def test_names_are_known_to_the_controller_only(spare: LabCommand) -> None:
+    assert socket.gethostbyname("spare-wrk-2") == str(spare.lab.machine("spare-wrk-2").address)
+    assert spare("shell", NAME, "--", "getent", "hosts", "spare-wrk-2").returncode == 2
+
+
+@pytest.mark.parametrize("setting", ["vm.overcommit_memory", "kernel.panic", "net.ipv4.tcp_fin_timeout"])
+def test_a_kernel_setting_is_one_machines_own(spare: LabCommand, setting: str) -> None:
+    path = Path("/proc/sys") / setting.replace(".", "/")
+    host, other = path.read_text(), ("shell", "spare-srv-2", "--", "sysctl", "-n", setting)
+    neighbour = spare.must(*other)
+    spare.must("shell", NAME, "--", "sysctl", "-w", f"{setting}=29")
+    assert spare.must("shell", NAME, "--", "sysctl", "-n", setting) == "29\n"
+    assert path.read_text() == host
+    assert spare.must(*other) == neighbour
+    spare.must("shell", NAME, "--", "sysctl", "-w", f"{setting}={neighbour.strip()}")
+
+
+def test_the_hosts_disks_stay_closed(spare: LabCommand) -> None:
+    number = next(
+        line.split()[:2] for line in Path("/proc/partitions").read_text().splitlines()[2:] if "loop" not in line
+    )
+    line = f"mknod /root/disk b {number[0]} {number[1]}; head -c 1 /root/disk"
+    refused = spare("shell", NAME, "--", "sh", "-c", line)
+    assert refused.returncode != 0
+    assert "not permitted" in refused.stderr
+
+
+def test_a_drive_is_xfs_and_has_a_fixed_size(spare: LabCommand) -> None:
+    kind, size = spare.must("shell", NAME, "--", "stat", "-f", "-c", "%T %b %S", "/mnt/drive-1").split(maxsplit=1)
+    blocks, block = map(int, size.split())
+    assert kind == "xfs"
+    assert 1.8 * 2**30 < blocks * block <= 2 * 2**30
+
+
+def test_a_machine_is_plain(spare: LabCommand) -> None:
+    listed = spare.must("shell", NAME, "--", "dpkg-query", "-W", "-f", "${Package}\\n").split()
+    assert not {"chrony", "nftables", "unattended-upgrades", "sudo"} & set(listed)
+    assert spare.must("shell", NAME, "--", "sh", "-c", "grep ^root: /etc/shadow | cut -d: -f2").strip() in (
+        "*",
+        "!",
+        "!*",
+    )
+    assert spare.must("shell", NAME, "--", "systemctl", "--failed", "--no-legend") == ""
