@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from unterbau.lab.layout import lab_from
-from unterbau.lab.network import hosts_block, proxy_configuration, proxy_filter, without_block
+from unterbau.lab.network import hosts_block, overlapping_route, proxy_configuration, proxy_filter, without_block
 from unterbau.lab.rootfs import Recipe
 from unterbau.lab.wire import Cut, Loss, queue_number, rules
 
@@ -40,6 +40,20 @@ def test_the_proxy_serves_the_machines_and_knows_the_archive_only() -> None:
     assert "FilterDefaultDeny Yes" in configuration
     recipe = Recipe("suite", ("deb [signed-by=/k] http://one.example/debian suite main",), ())
     assert proxy_filter(recipe) == "^one[.]example$\n"
+
+
+@pytest.mark.parametrize(
+    ("route", "taken"),
+    [
+        ({"dst": "default", "gateway": "192.0.2.1", "dev": "eth0"}, False),
+        ({"dst": "192.0.2.0/24", "dev": "eth0"}, False),
+        ({"dst": "10.77.0.0/24", "dev": "ub-lab0"}, False),
+        ({"dst": "10.0.0.0/8", "dev": "eth0"}, True),
+        ({"dst": "10.77.0.7", "dev": "wg0"}, True),
+    ],
+)
+def test_a_network_that_the_host_has_elsewhere_is_seen(route: dict[str, str], taken: bool) -> None:
+    assert (overlapping_route(LAB, [route]) is not None) == taken
 
 
 def test_a_cut_drops_at_the_right_end() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -39,6 +40,15 @@ def test_archives_of_others_stay_out() -> None:
         recipe_from(foreign, CONFIG)
     with pytest.raises(LabError, match="the host's apt knows none"):
         recipe_from("", "")
+
+
+def test_of_a_mirror_list_the_first_mirror_is_taken() -> None:
+    targets = "Debian|mirror+file:/etc/apt/mirrors/debian.list|bookworm|main|bookworm|Packages\n"
+    lists = {Path("/etc/apt/mirrors/debian.list"): "# mirrors\n\nhttps://one.example/debian\tpriority:1\nhttp://two\n"}
+    recipe = recipe_from(targets, CONFIG, lists.__getitem__)
+    assert recipe.mirrors == ("one.example",)
+    with pytest.raises(LabError, match="the mirror list .* is empty"):
+        recipe_from(targets, CONFIG, lambda _: "# none\n")
 
 
 def test_the_key_changes_with_anything_in_the_recipe() -> None:

@@ -6,12 +6,14 @@ import os
 import secrets
 import shutil
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from unterbau.lab import network
 from unterbau.lab.cgroup import Group
 from unterbau.lab.command import run
+from unterbau.lab.errors import LabError
 from unterbau.lab.layout import PROXY_PORT, Lab, Machine
 from unterbau.lab.process import start
 
@@ -250,3 +252,22 @@ def stop(lab: Lab, machine: Machine) -> None:
     group(lab, machine).kill()
     group(lab, machine).remove()
     network.unplug(machine)
+    _await_drive(machine)
+
+
+def _await_drive(machine: Machine, timeout_s: float = 10) -> None:
+    # The kernel lets go of the drive a moment after the last process; a second mount meanwhile would be refused.
+    deadline = time.monotonic() + timeout_s
+    while _loop_devices(machine):
+        if time.monotonic() > deadline:
+            raise LabError(f"cannot release {machine.drive_image}: still on {_loop_devices(machine)}; see `losetup -a`")
+        time.sleep(0.01)
+
+
+def _loop_devices(machine: Machine) -> list[str]:
+    found = []
+    for file in Path("/sys/block").glob("loop*/loop/backing_file"):
+        with suppress(OSError):  # released meanwhile
+            if file.read_text().strip() == str(machine.drive_image):
+                found.append(file.parts[3])
+    return found

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from contextlib import suppress
+from ipaddress import IPv4Network
 from pathlib import Path
 
 from unterbau.lab.cgroup import Group
@@ -96,6 +98,15 @@ def proxy_filter(recipe: Recipe) -> str:
     return "".join(f"^{host.replace('.', '[.]')}$\n" for host in recipe.mirrors)
 
 
+def overlapping_route(lab: Lab, routes: list[dict[str, str]]) -> str | None:
+    """The first route of this host that takes the lab's addresses elsewhere; routes as `ip -j route` gives them."""
+    for route in routes:
+        own = route["dst"] == "default" or route.get("dev") == lab.bridge
+        if not own and IPv4Network(route["dst"]).overlaps(lab.subnet):
+            return f"{route['dst']} on {route.get('dev', '(no device)')}"
+    return None
+
+
 def is_up(lab: Lab) -> bool:
     """Whether bridge, rules, names and proxy are all there."""
     return (
@@ -109,6 +120,9 @@ def is_up(lab: Lab) -> bool:
 def up(lab: Lab, recipe: Recipe) -> None:
     """Make what is missing of it; what is there stays."""
     if not Path("/sys/class/net", lab.bridge).exists():
+        taken = overlapping_route(lab, json.loads(run("ip", "-4", "-j", "route", "show") or "[]"))
+        if taken is not None:
+            raise LabError(f"cannot use {lab.subnet}: this host has a route for {taken}; set UNTERBAU_LAB_SUBNET")
         run("ip", "link", "add", lab.bridge, "type", "bridge", "forward_delay", "0", "stp_state", "0")
     if not _bridge_is_up(lab):
         # No address by itself: the controller is reached by IPv4 only.

@@ -63,20 +63,33 @@ class Recipe:
         return tuple(sorted({urlsplit(line.split()[2]).hostname or "" for line in self.sources} - {""}))
 
 
-def recipe_from(index_targets: str, apt_config: str) -> Recipe:
+def recipe_from(index_targets: str, apt_config: str, read: Callable[[Path], str] = Path.read_text) -> Recipe:
     """The recipe that follows the host's apt.
 
-    index_targets: lines `origin|site|release|component|codename|created by`; apt_config: what `apt-config dump` says.
+    index_targets: lines `origin|site|release|component|codename|created by`; apt_config: what `apt-config dump` says;
+    read: gives the text of a mirror list, as cloud images have (`mirror+file:/etc/apt/mirrors/debian.list`).
     Raises LabError if the host's apt knows no Debian archive.
     """
     rows = [line.split("|") for line in index_targets.splitlines()]
     rows = [row for row in rows if len(row) == 6 and row[0] == "Debian" and row[5] == "Packages"]
     if not rows:
         raise LabError("cannot choose a Debian archive: the host's apt knows none; check its sources, `apt-get update`")
-    sources = dict.fromkeys(f"deb [signed-by={_KEYRING}] {row[1]} {row[2]} {row[3]}" for row in rows)
+    sites = {row[1]: _site(row[1], read) for row in rows}
+    sources = dict.fromkeys(f"deb [signed-by={_KEYRING}] {sites[row[1]]} {row[2]} {row[3]}" for row in rows)
     kept = ("Acquire::Check-Valid-Until ", "Acquire::Check-Date ")
     options = tuple(line for line in apt_config.splitlines() if line.startswith(kept))
     return Recipe(min((row[4] for row in rows), key=len), tuple(sources), options)
+
+
+def _site(site: str, read: Callable[[Path], str]) -> str:
+    # A list of mirrors is a file of the host; the first mirror of it will do.
+    scheme, _, path = site.partition(":")
+    if scheme != "mirror+file":
+        return site
+    lines = [line.split()[0] for line in read(Path(path)).splitlines() if line.strip() and not line.startswith("#")]
+    if not lines:
+        raise LabError(f"cannot choose a Debian archive: the mirror list {path} is empty; name a mirror in it")
+    return lines[0]
 
 
 def hosts_recipe() -> Recipe:
