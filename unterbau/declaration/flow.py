@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from unterbau.declaration.base import Declaration
-from unterbau.declaration.fields import Group, Ports, Slug, as_tuple, cidr, matching, port_bounds
+from unterbau.declaration.fields import Group, Ports, Slug, Some, cidr, matching, port_bounds
 
 CONTROLLERS = "controllers"
 _GROUP = r"[a-z][a-z0-9_-]*"
@@ -36,6 +36,8 @@ Source = Annotated[
     matching(rf"{_GROUP}|[0-9./]+", 'a group of the inventory, "controllers", or a CIDR such as 10.0.0.0/24'),
     BeforeValidator(_source),
 ]
+Transport = Literal["tcp", "udp"]
+PortList = Annotated[Some[Ports], AfterValidator(_apart)]
 
 
 class Flow(Declaration):
@@ -44,11 +46,8 @@ class Flow(Declaration):
     name: Slug = Field(description="shown in the firewall's rules and in the plan; unique")
     source: Source = Field(description='a group, "controllers" (network.controllers), or a CIDR')
     target: Group = Field(description="a group; `all` is every node")
-    protocol: Literal["tcp", "udp"] = Field(description='"tcp" or "udp"')
-    ports: Annotated[
-        tuple[Ports, ...], Field(min_length=1, description='ports: 22, or a range as text, "30000-32767"'),
-        BeforeValidator(as_tuple), AfterValidator(_apart),
-    ]  # fmt: skip
+    protocol: Transport = Field(description='"tcp" or "udp"')
+    ports: PortList = Field(description='22, or a range as text, "30000-32767"; without overlap')
 
 
 def is_flows(name: str) -> bool:

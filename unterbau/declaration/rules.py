@@ -11,7 +11,7 @@ from unterbau.declaration.fields import repeated
 from unterbau.declaration.node import Network, Node
 from unterbau.declaration.problems import Problem
 from unterbau.declaration.rules_flows import flow_rules
-from unterbau.declaration.ssh import Operator
+from unterbau.declaration.ssh import Operator, SshServer
 from unterbau.declaration.view import View
 from unterbau.domain.reboot_window import slots
 
@@ -132,6 +132,17 @@ def island_there(view: View) -> Iterator[Problem]:
             yield view.at(time_sync, "island", repr(time_sync.island), _groups(view, time_sync.island))
 
 
+def root_may_log_in(view: View) -> Iterator[Problem]:
+    """A run that closes root's login would be the last one that logs in as root."""
+    for node in view.valid_nodes():
+        server = view.data[node.name].get("ssh_server")
+        if node.ssh_user != "root" or not isinstance(server, SshServer) or not view.collector.valid(server):
+            continue
+        if not server.permit_root_login:
+            allowed = f"an operator, for permit_root_login is False at {view.where(server)}"
+            yield view.at(node, "ssh_user", "'root'", allowed)
+
+
 def reboots_fit(view: View) -> Iterator[Problem]:
     """Every node of the environment gets a slot of the window."""
     for upgrades, _ in view.values("security_upgrades"):
@@ -156,5 +167,6 @@ def _list(names: Iterable[str]) -> str:
 
 _RULES: tuple[Rule, ...] = (
     node_names_once, addresses_once, addresses_inside, one_network, groups_not_empty, members_once, servers_odd,
-    data_there, operators_once, operator_keys_readable, island_there, reboots_fit,
+    data_there, operators_once, operator_keys_readable, island_there,
+    root_may_log_in, reboots_fit,
 )  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from unterbau.declaration.base import Declaration
-from unterbau.declaration.fields import Port, Some, UserName, as_tuple, different, repeated
+from unterbau.declaration.fields import Port, Some, UserName, different, repeated
 from unterbau.declaration.keys import EXPECTED, PublicKeyFile, public_key
 
 _WEAK = re.compile(r"cbc|arcfour|3des|blowfish|md5|sha1(?!\d)|umac-64|-96|ssh-dss|^ssh-rsa$|group1-|ripemd")
@@ -85,14 +85,15 @@ def _once(keys: tuple[str | PublicKeyFile, ...]) -> tuple[str | PublicKeyFile, .
     return keys
 
 
+Account = Annotated[UserName, AfterValidator(_user)]
+Keys = Annotated[Some[Annotated[str | PublicKeyFile, BeforeValidator(_key)]], AfterValidator(_once)]
+
+
 class Operator(Declaration):
     """An account for one person (or for CI), logged into with keys only."""
 
-    name: Annotated[UserName, AfterValidator(_user)] = Field(description="the account's name")
-    declared_keys: Annotated[
-        tuple[Annotated[str | PublicKeyFile, BeforeValidator(_key)], ...], Field(min_length=1),
-        BeforeValidator(as_tuple), AfterValidator(_once),
-    ] = Field(alias="authorized_keys", description="OpenSSH public keys, or `public_key_file(path)`")  # fmt: skip
+    name: Account = Field(description="the account's name, not one of Debian's own")
+    declared_keys: Keys = Field(alias="authorized_keys", description="OpenSSH public keys, or `public_key_file(path)`")
     sudo: bool = Field(True, description="may become root without a password")
 
     @property

@@ -1,0 +1,78 @@
+"""The tables of docs/declarations.md, from the types themselves: `python -m unterbau.declaration.reference`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic.fields import FieldInfo
+
+from unterbau.declaration.base import Declaration
+from unterbau.declaration.explain import unit_of
+from unterbau.declaration.flow import Flow
+from unterbau.declaration.node import Network, Node
+from unterbau.declaration.ssh import Operator, SshServer
+from unterbau.declaration.system import Journal, Kernel, SecurityUpgrades, TimeSync
+
+PAGE = Path("docs/declarations.md")
+BEGIN, END = "<!-- types: begin -->\n", "<!-- types: end -->\n"
+TYPES: tuple[tuple[str, type[Declaration]], ...] = (
+    ("in `hosts(…)` of an inventory", Node),
+    ("`network`", Network),
+    ("a tuple under `flows` or `flows_…`", Flow),
+    ("a tuple under `operators`", Operator),
+    ("`ssh_server`", SshServer),
+    ("`kernel`", Kernel),
+    ("`time_sync`", TimeSync),
+    ("`security_upgrades`", SecurityUpgrades),
+    ("`journal`", Journal),
+)
+_WORDS = {
+    "HostName": "host name", "DomainName": "domain name", "Address": "IPv4 address", "Cidr": "IPv4 CIDR",
+    "Port": "port", "Some[Cidr]": "CIDRs", "UserName": "user name", "Account": "user name", "FilePath": "path",
+    "FilePath | None": "path", "Slug": "short name", "Group": "group", "Group | None": "group", "PortList": "ports",
+    "Source": "group or CIDR", "Transport": "text", "Keys": "public keys", "Algorithms": "names", "Modules": "names",
+    "dict[SysctlName, SysctlValue]": "dict", "Many[DomainName]": "names or addresses", "ClockTime": "time HH:MM",
+    "int": "whole number", "bool": "True or False",
+}  # fmt: skip
+
+
+def tables() -> str:
+    """One section a type, one row a field."""
+    return "\n".join(line for data_name, kind in TYPES for line in _section(data_name, kind)) + "\n"
+
+
+def page(text: str) -> str:
+    """The page with its generated part renewed."""
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n{tables()}\n{END}{after}"
+
+
+def _section(data_name: str, kind: type[Declaration]) -> Iterator[str]:
+    yield from (f"### {kind.__name__}", "", f"{data_name[0].upper()}{data_name[1:]}. {kind.__doc__}", "")
+    yield from ("| Field | Kind | Default | Meaning |", "|---|---|---|---|")
+    for name, field in kind.model_fields.items():
+        cells = (f"`{field.alias or name}`", _kind(kind, name, field), _default(field), field.description or "")
+        yield f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
+    yield ""
+
+
+def _kind(kind: type[Declaration], name: str, field: FieldInfo) -> str:
+    bounds = {key: getattr(part, key) for part in field.metadata for key in ("ge", "le") if hasattr(part, key)}
+    limits = f", {bounds['ge']} to {bounds['le']}" if {"ge", "le"} <= bounds.keys() else ""
+    unit = unit_of(name)
+    return _WORDS[kind.__annotations__[name]] + (f" of {unit}" if unit else "") + limits
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    value: Any = field.get_default(call_default_factory=True)
+    lines = value if isinstance(value, tuple) and value else (value,)
+    return "<br>".join(f"`{one!r}`" if not isinstance(one, str) else f"`{one}`" for one in lines)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
