@@ -20,6 +20,13 @@ FILES = {
     "/etc/systemd/system.conf.d/unterbau.conf": "# No core dumps of services.\n[Manager]\nDefaultLimitCORE=0\n",
 }
 
+# A reload does not read system.conf again. What another file there says later wins, and is not ours to change.
+REEXEC = (
+    'systemctl daemon-reexec && [ "$(systemctl show --property=DefaultLimitCORE --value)" = 0 ] || '
+    "{ echo 'cannot turn core dumps of services off: another file sets DefaultLimitCORE; "
+    "find it with systemd-analyze cat-config systemd/system.conf' >&2; exit 1; }"
+)
+
 
 @operation()
 def off() -> Commands:
@@ -36,7 +43,7 @@ def off() -> Commands:
     _, commands = config_file.converge_texts(state["files"], FILES)
     if state["service_limit"] != "0":
         changes.attribute("systemd DefaultLimitCORE", state["service_limit"], "0")
-        commands.append(StringCommand("systemctl daemon-reexec"))  # a reload does not read system.conf again
+        commands.append(StringCommand(REEXEC))
     if not commands:
         host.noop("core dumps are off in sessions and services")
     yield from commands
