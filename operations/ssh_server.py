@@ -126,7 +126,12 @@ def _say_changes(state: SshServer, settings: Mapping[str, str]) -> bool:
     for holds, subject, old, new in (
         (_include_is_first(state), f"first line of {SSHD_CONFIG}", _first_line(state), INCLUDE),
         (state["enabled"], "ssh.service enabled", False, True),
-        (any(differing) or not state["outdated"], "sshd", "running with an older configuration", "restarted"),
+        (
+            _ours_changes(state, settings) or not state["outdated"],
+            "sshd",
+            "running with an older configuration",
+            "restarted",
+        ),
         (not state["guard_left"], "sshd change of an interrupted run", "unproven", "proven"),
     ):
         if not holds:
@@ -147,7 +152,6 @@ def _foreign(state: SshServer, settings: Mapping[str, str]) -> str | None:
         for keyword, wanted in in_force(settings).items():
             found = values.get(keyword, [])
             if found != [wanted]:
-                changes.attribute(f"sshd {keyword} for {principal}", ", ".join(found), wanted)
                 return (
                     f"cannot keep sshd's {keyword} at {wanted} on {host.name}: found {', '.join(found)} in force for"
                     f" {principal}, from {_setters(state['settings'], keyword)}; remove it there, then apply again"

@@ -1,0 +1,335 @@
+"""Who gets in, tried from outside; what a hand changed, named and healed; and that no change can lock us out."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lab.commands import ROOT, changes, converge, on, plan, unterbau
+from unterbau.lab.layout import Lab
+
+pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("converged")]
+
+ADDRESS = {
+    "srv-1": "10.77.0.11",
+    "srv-2": "10.77.0.12",
+    "srv-3": "10.77.0.13",
+    "wrk-1": "10.77.0.21",
+    "wrk-2": "10.77.0.22",
+}
+NODE = "wrk-1"
+PORT = 8080  # nobody declares it
+REVERTED_WITHIN_S = 30
+
+PROBE = """
+import socket, sys
+try:
+    socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=2).close()
+    print("open")
+except OSError as error:
+    print(type(error).__name__)
+"""
+ECHO = """
+import socket
+server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+server.bind(("0.0.0.0", 8080))
+while True:
+    server.sendto(*server.recvfrom(100))
+"""
+ASK = """
+import socket, sys
+client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+client.settimeout(2)
+client.sendto(bytes.fromhex(sys.argv[3]), (sys.argv[1], int(sys.argv[2])))
+try:
+    print(len(client.recv(100)))
+except OSError as error:
+    print(type(error).__name__)
+"""
+NTP_QUESTION = "23" + 47 * "00"  # version 4, mode client. Source: RFC 5905 7.3.
+
+
+def python(node: str, script: str, *arguments: str) -> str:
+    """Standard output of a Python script on a machine."""
+    return on(node, f"python3 -c '{script}' {' '.join(arguments)}").strip()
+
+
+def from_controller(node: str, port: int) -> str:
+    try:
+        socket.create_connection((ADDRESS[node], port), timeout=2).close()
+    except OSError as error:
+        return type(error).__name__
+    return "open"
+
+
+@pytest.fixture
+def listening() -> Iterator[None]:
+    """TCP and UDP on PORT of NODE are served, for whoever gets through."""
+    serve(NODE)
+    yield
+    on(NODE, "systemctl stop test-tcp test-udp")
+
+
+def serve(node: str) -> None:
+    run = "systemd-run --quiet --collect --unit"
+    on(node, f"{run}=test-tcp python3 -m http.server {PORT}; {run}=test-udp python3 -c '{ECHO}'")
+    on(node, f"until test $(ss -Hltun sport = :{PORT} | wc -l) -ge 2; do sleep 0.05; done")
+
+
+def closed_from(node: str) -> None:
+    """PORT of NODE answers itself, and neither `node` nor the controller."""
+    assert python(NODE, PROBE, "127.0.0.1", str(PORT)) == "open"
+    assert python(NODE, ASK, "127.0.0.1", str(PORT), "ff") == "1"
+    assert python(node, PROBE, ADDRESS[NODE], str(PORT)) == "TimeoutError"
+    assert python(node, ASK, ADDRESS[NODE], str(PORT), "ff") == "TimeoutError"
+    assert from_controller(NODE, PORT) == "TimeoutError"
+
+
+@pytest.mark.usefixtures("listening")
+def test_a_port_that_nobody_declared_is_closed_from_outside() -> None:
+    closed_from("wrk-2")
+    on(NODE, f"nft insert rule inet unterbau input udp dport {PORT} accept")
+    on(NODE, f"nft insert rule inet unterbau input tcp dport {PORT} accept")
+    assert python("wrk-2", PROBE, ADDRESS[NODE], str(PORT)) == "open"  # it was the firewall, then
+    assert python("wrk-2", ASK, ADDRESS[NODE], str(PORT), "ff") == "1"
+    assert from_controller(NODE, PORT) == "open"
+    converge()
+    closed_from("wrk-2")
+
+
+def test_declared_flows_are_open_and_only_for_whom_they_are_declared() -> None:
+    assert from_controller(NODE, 22) == "open"
+    assert python("wrk-2", PROBE, ADDRESS[NODE], "22") == "TimeoutError"
+    assert python(NODE, ASK, ADDRESS["srv-1"], "123", NTP_QUESTION) == "48"
+
+
+def test_the_firewall_is_there_again_after_a_restart() -> None:
+    assert unterbau("lab", "fault", "reboot", NODE).returncode == 0
+    serve(NODE)
+    closed_from("wrk-2")
+    assert from_controller(NODE, 22) == "open"
+    on(NODE, "systemctl stop test-tcp test-udp")
+    assert plan("--limit", NODE)[0] == 0
+
+
+def ssh(lab: Lab, user: str, *arguments: str, key: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Log in to NODE as `user` with OpenSSH and nothing but this key; BatchMode, so no password is asked for."""
+    options = (
+        "BatchMode=yes",
+        "IdentitiesOnly=yes",
+        "StrictHostKeyChecking=yes",
+        f"UserKnownHostsFile={lab.known_hosts}",
+    )
+    flags = [part for option in options for part in ("-o", option)]
+    return subprocess.run(
+        ["ssh", "-F", "none", "-i", str(key or lab.key), *flags, *arguments[:-1],
+         f"{user}@{ADDRESS[NODE]}", arguments[-1]],
+        text=True, capture_output=True, timeout=60, check=False, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+def test_an_operator_logs_in_with_a_key_and_becomes_root(lab: Lab) -> None:
+    said = ssh(lab, "operator", "id -un; sudo -n id -un")
+    assert (said.returncode, said.stdout.split()) == (0, ["operator", "root"]), said.stderr
+
+
+def test_a_key_in_an_operators_home_opens_nothing(lab: Lab, tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    public = key.with_suffix(".pub").read_text().strip()
+    on(NODE, f"install -d -o operator -m 700 ~operator/.ssh; echo '{public}' >~operator/.ssh/authorized_keys")
+    on(NODE, "chown operator ~operator/.ssh/authorized_keys")
+    assert "Permission denied (publickey)" in ssh(lab, "operator", "true", key=key).stderr
+    on(NODE, "rm -r ~operator/.ssh")
+
+
+@pytest.mark.parametrize("user", ["root", "operator", "nobody"])
+def test_no_password_is_ever_asked_for(lab: Lab, user: str) -> None:
+    said = ssh(lab, user, "-o", "PubkeyAuthentication=no", "true")
+    assert said.returncode == 255
+    assert "Permission denied (publickey)." in said.stderr
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["Ciphers=aes128-cbc", "MACs=hmac-sha1", "KexAlgorithms=diffie-hellman-group14-sha1", "HostKeyAlgorithms=ssh-rsa"],
+)
+def test_old_algorithms_are_refused(lab: Lab, option: str) -> None:
+    extra = ("-o", "Ciphers=aes256-ctr") if option.startswith("MACs") else ()  # with GCM no MAC is negotiated
+    said = ssh(lab, "root", "-o", option, *extra, "true")
+    assert said.returncode == 255
+    assert "no matching" in said.stderr, said.stderr
+
+
+DROP_IN = "/etc/ssh/sshd_config.d/00-unterbau.conf"
+KEYS = "/etc/ssh/authorized_keys.d/operator"
+SUDOERS = "/etc/sudoers.d/unterbau-operators"
+BROKEN = {
+    "sshd's file edited": (f"sed -i s/^PasswordAuthentication.*/PasswordAuthentication\\ yes/ {DROP_IN}", DROP_IN),
+    "sshd's file removed": (f"rm {DROP_IN}", DROP_IN),
+    "Include removed": ("sed -i /^Include/d /etc/ssh/sshd_config", "first line of /etc/ssh/sshd_config"),
+    "sshd not restarted": ("touch /etc/ssh/sshd_config", "sshd"),
+    "ssh disabled": ("systemctl disable --quiet ssh 2>/dev/null", "ssh.service enabled"),
+    "rule added": ("nft add rule inet unterbau input tcp dport 8080 accept", "nft table inet unterbau"),
+    "table deleted": ("nft delete table inet unterbau", "nft table inet unterbau"),
+    "rules edited": ("echo '# by hand' >>/etc/unterbau/firewall.nft", "/etc/unterbau/firewall.nft"),
+    "firewall disabled": ("systemctl disable --quiet unterbau-firewall", "unterbau-firewall.service enabled"),
+    "key added": (f"echo 'ssh-ed25519 AAAA x' >>{KEYS}", KEYS),
+    "sudo widened": (f"echo 'nobody ALL=(ALL) ALL' >>{SUDOERS}", SUDOERS),
+    "sudoers readable": (f"chmod 644 {SUDOERS}", f"{SUDOERS} mode"),
+    "operator added": ("useradd -G unterbau-operators mallory", "operator mallory"),
+    "operator without shell": ("usermod -s /usr/sbin/nologin operator", "operator operator shell"),
+    "operator deleted": ("userdel operator", "operator operator"),
+    "root given a password": ("echo root:secret | chpasswd", "password of root"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_what_was_broken_by_hand_is_named_and_healed(name: str) -> None:
+    command, subject = BROKEN[name]
+    on(NODE, command)
+    code, found = plan("--limit", NODE)
+    assert (code, changes(found)) == (2, {(NODE, subject)})
+    ran = unterbau("apply", "lab", "-y", "--limit", NODE)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert plan("--limit", NODE)[0] == 0
+
+
+def test_an_account_that_was_added_by_hand_is_closed() -> None:
+    on(NODE, "id mallory2 2>/dev/null || useradd -m -G unterbau-operators mallory2")
+    on(NODE, "systemd-run --quiet --collect --unit=mallory --uid=mallory2 sleep infinity")
+    converge()
+    assert on(NODE, "getent shadow mallory2 | cut -d: -f8; systemctl is-active mallory || true").split() == [
+        "1",
+        "inactive",
+    ]
+
+
+@pytest.mark.parametrize(
+    "line", ["PasswordAuthentication yes", "Match User nobody\nPasswordAuthentication yes", "Port 2222", "Nonsense yes"]
+)
+def test_a_setting_of_another_file_that_wins_over_ours_is_refused_by_name(line: str) -> None:
+    path = "/etc/ssh/sshd_config.d/00-by-hand.conf"
+    on(NODE, f"printf '{line}\\n' >{path}")
+    try:
+        code, found = plan("--limit", NODE)
+        assert code == 1
+        assert path in json.dumps(found["problems"])
+        assert unterbau("apply", "lab", "-y", "--limit", NODE).returncode == 1
+    finally:
+        on(NODE, f"rm {path}")
+        converge()
+
+
+# What nobody should declare. Each takes away the way in, at once and for good, were it not for the guard.
+CLOSED_FIREWALL = """
+from operations import firewall
+firewall.default_deny(accepts=[], pingers=["10.77.0.0/24"], name="firewall", _serial=True)
+"""
+NOBODY_ALLOWED = """
+from deploys import access
+from operations import ssh_server
+ssh_server._FIXED["AllowUsers"] = "nobody"
+access.ssh_server()
+"""
+PORT_MOVED = """
+from deploys import access
+from pyinfra import host
+host.data.ssh_server = host.data.ssh_server.model_copy(update={"port": 2222})
+access.ssh_server()
+"""
+KILLED_BEFORE_THE_PROOF = (
+    """
+import os
+from operations import guard
+
+def prove_new_connection(state, host, what):
+    os.kill(os.getpid(), 9)
+
+guard.prove_new_connection = prove_new_connection
+"""
+    + CLOSED_FIREWALL
+)
+UNKNOWN_CIPHER = """
+from deploys import access
+from pyinfra import host
+host.data.ssh_server = host.data.ssh_server.model_copy(update={"ciphers": ("nonsense",)})
+access.ssh_server()
+"""
+
+
+def apply(folder: Path, deploy: str, node: str) -> subprocess.CompletedProcess[str]:
+    """Apply another deploy to the lab's inventory, on one node."""
+    folder.mkdir()
+    for name in ("inventories", "group_data"):
+        (folder / name).symlink_to(ROOT / name)
+    (folder / "deploys").mkdir()
+    (folder / "deploys" / "site.py").write_text(deploy)
+    return unterbau("apply", "lab", "-y", "--limit", node, cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)})
+
+
+def lets_in(node: str) -> bool:
+    return unterbau("lab", "shell", node, "--", "true").returncode == 0
+
+
+def lets_in_again(node: str) -> bool:
+    """Wait until `node` lets us in, but not longer than the guard may take."""
+    limit = time.monotonic() + REVERTED_WITHIN_S
+    while time.monotonic() < limit:
+        if lets_in(node):
+            return True
+        time.sleep(0.2)
+    return False
+
+
+def test_a_change_that_locks_us_out_reverts_by_itself(tmp_path: Path) -> None:
+    for node, deploy, code in (
+        ("wrk-1", NOBODY_ALLOWED, 1),
+        ("wrk-2", PORT_MOVED, 1),
+        ("srv-2", KILLED_BEFORE_THE_PROOF, -signal.SIGKILL),
+        ("srv-3", CLOSED_FIREWALL, 1),
+    ):
+        ran = apply(tmp_path / node, deploy, node)
+        assert ran.returncode == code, ran.stdout + ran.stderr
+        assert not lets_in(node)  # else nothing is shown here
+        assert code != 1 or "puts the old one back by itself" in ran.stdout + ran.stderr
+    for node in ("wrk-1", "wrk-2", "srv-2", "srv-3"):
+        assert lets_in_again(node), node
+    assert plan()[0] == 0
+
+
+def test_a_run_that_finds_an_unproven_change_proves_it_or_replaces_it(tmp_path: Path) -> None:
+    allowed = KILLED_BEFORE_THE_PROOF.replace("accepts=[]", 'accepts=[(["10.77.0.1"], "tcp", ["22"])]')
+    assert apply(tmp_path / "killed", allowed, "srv-2").returncode == -signal.SIGKILL
+    code, found = plan("--limit", "srv-2")
+    assert code == 2
+    assert ("srv-2", "firewall change of an interrupted run") in changes(found)
+    converge()
+    assert plan()[0] == 0
+    armed = "systemctl list-units --all --no-legend 'unterbau-revert-*'; ls -d /var/lib/unterbau/guard/*/saved"
+    assert on("srv-2", f"{armed} 2>/dev/null || true") == ""
+
+
+def test_a_node_that_loses_power_before_the_proof_comes_back_as_it_was(tmp_path: Path) -> None:
+    assert apply(tmp_path / "killed", KILLED_BEFORE_THE_PROOF, "srv-2").returncode == -signal.SIGKILL
+    assert unterbau("lab", "fault", "kill", "srv-2").returncode == 0
+    assert unterbau("lab", "up").returncode == 0
+    assert lets_in("srv-2")
+    assert plan()[0] == 0
+
+
+def test_an_invalid_configuration_is_refused_before_anything_is_touched(tmp_path: Path) -> None:
+    before = on(NODE, "stat -c %z /etc/ssh/sshd_config.d/00-unterbau.conf")
+    ran = apply(tmp_path / "invalid", UNKNOWN_CIPHER, NODE)
+    assert ran.returncode == 1
+    assert "Bad SSH2 cipher spec" in ran.stdout + ran.stderr
+    assert on(NODE, "stat -c %z /etc/ssh/sshd_config.d/00-unterbau.conf") == before
+    assert plan("--limit", NODE)[0] == 0
