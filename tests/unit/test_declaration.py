@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from paramiko import Transport
 from pydantic import ValidationError
 from pyinfra.api import HiddenValue
@@ -28,7 +30,9 @@ from unterbau.declaration import (
     hosts,
     public_key_file,
 )
+from unterbau.declaration.base import Declaration
 from unterbau.declaration.masking import SENSITIVE, shown
+from unterbau.declaration.reference import TYPES
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAID+ClvZzC7vKi/ZHHZkAZ5jxRpMxgyKFD1SMe9J+pL/B first@example"
 OTHER_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAnnlliC5EqHxJy526eO8j53vUa1E8KIgcTFcbrL/NFN second@example"
@@ -136,6 +140,31 @@ def test_collecting_ends_with_its_block() -> None:
 def test_what_is_refused_says_what_is_allowed(kind: type, fields: dict[str, Any], said: str | None) -> None:
     problem = problem_of(kind, **fields)
     assert said is None or problem == said
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | st.binary(max_size=5),
+    lambda parts: (
+        st.lists(parts, max_size=3) | st.tuples(parts) | st.dictionaries(st.text(max_size=5), parts, max_size=3)
+    ),
+    max_leaves=6,
+)
+
+
+@pytest.mark.parametrize("kind", [kind for _, kind in TYPES])
+@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data())
+def test_whatever_is_written_is_valid_or_a_problem_of_that_field(kind: type[Declaration], data: st.DataObject) -> None:
+    names = [field.alias or name for name, field in kind.model_fields.items()]
+    fields = data.draw(st.dictionaries(st.sampled_from([*names, "unknown"]), anything))
+    with collecting() as collector:
+        made = kind(**fields)
+    assert collector.valid(made) == (not collector.problems)
+    for problem in collector.problems:
+        assert problem.field.split("[")[0] in {*names, "unknown"}
+        assert problem.found
+        assert problem.allowed
+        assert "\n" not in str(problem)
 
 
 @pytest.mark.parametrize("secret", ["-----BEGIN OPENSSH PRIVATE KEY-----\nhunter2", HiddenValue("hunter2")])

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unterbau.declaration import Flow as DeclaredFlow
@@ -111,6 +111,7 @@ def by_rules(rules: list[Accept], source: str, protocol: str, port: int) -> bool
     )
 
 
+@settings(deadline=None)
 @given(
     flows=st.lists(flow, max_size=6), node=st.sampled_from(GROUPS["all"]), source=st.sampled_from(SOURCES),
     protocol=st.sampled_from(["tcp", "udp"]), port=st.integers(1, 51),
@@ -120,12 +121,14 @@ def test_rules_mean_what_the_flows_say(flows: list[Flow], node: str, source: str
     assert by_rules(rules, source, protocol, port) == by_definition(flows, node, source, protocol, port)
 
 
+@settings(deadline=None)
 @given(flows=st.lists(flow, max_size=6), data=st.data(), node=st.sampled_from(GROUPS["all"]))
 def test_order_and_repetition_of_flows_make_no_difference(flows: list[Flow], data: st.DataObject, node: str) -> None:
     shuffled = data.draw(st.permutations(flows + flows[:2]))
     assert accepts(shuffled, GROUPS, node) == accepts(flows, GROUPS, node)
 
 
+@settings(deadline=None)
 @given(flows=st.lists(flow, max_size=6), node=st.sampled_from(GROUPS["all"]))
 def test_nothing_within_a_rule_overlaps(flows: list[Flow], node: str) -> None:
     for rule in accepts(flows, GROUPS, node):

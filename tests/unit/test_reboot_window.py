@@ -3,7 +3,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unterbau.domain.reboot_window import slots
@@ -55,6 +55,7 @@ def test_a_name_twice_would_lose_a_slot() -> None:
         slots("02:00", 120, 20, ["a", "b", "b"])
 
 
+@settings(deadline=None)
 @given(
     start=st.integers(0, 1439), count=st.integers(0, 40), slot=st.integers(1, 60), spare=st.integers(0, 60)
 )  # fmt: skip

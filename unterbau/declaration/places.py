@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import linecache
+from functools import lru_cache
 from pathlib import Path
 from types import FrameType
 
@@ -42,13 +43,17 @@ def field_line(frame: FrameType, path: tuple[int | str, ...]) -> int:
 
 def _call(frame: FrameType) -> ast.Call | None:
     at = inspect.getframeinfo(frame).positions
-    source = "".join(linecache.getlines(frame.f_code.co_filename))
-    try:
-        calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
-    except SyntaxError:
-        return None
+    calls = _calls("".join(linecache.getlines(frame.f_code.co_filename)))
     start = (at.lineno, at.col_offset, at.end_lineno) if at else None
     return next((c for c in calls if (c.lineno, c.col_offset, c.end_lineno) == start), None)
+
+
+@lru_cache(maxsize=16)
+def _calls(source: str) -> tuple[ast.Call, ...]:
+    try:
+        return tuple(node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call))
+    except SyntaxError:
+        return ()
 
 
 def _inside(node: ast.expr | None, step: int | str) -> ast.expr | None:
