@@ -41,9 +41,9 @@ class Installed(FactBase[Packages | Unknown]):
 
     @override
     def process(self, output: list[str]) -> Packages | Unknown:
-        if output[0] not in ("interrupted", "whole"):
-            raise FactProcessError(f"cannot read dpkg's database: found {output[0]!r}")
         rows = [line.split("\t") for line in output[1:]]
+        if output[0] not in ("interrupted", "whole") or any(len(row) != 3 for row in rows):
+            raise FactProcessError(f"cannot read dpkg's database: found {output[:3]}")
         return {
             "versions": {name: version for status, name, version in rows if status == "installed"},
             "broken": {name: status for status, name, _ in rows if status != "installed"},

@@ -50,7 +50,7 @@ class State(FactBase[UnitState | Unknown]):
 
     @override
     def process(self, output: list[str]) -> UnitState | Unknown:
-        values = dict(line.split("=", 1) for line in output if line and not line.startswith("/"))
+        values = {name: value for name, _, value in (line.partition("=") for line in output if line[:1] != "/")}
         try:
             started = next((_seconds(values[name]) for name in STARTS if values.get(name)), None)
             load, active, enabled, needs_reload = (values[name] for name in PROPERTIES)

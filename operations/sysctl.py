@@ -25,14 +25,14 @@ def by_effect(parameters: Mapping[str, int | str]) -> dict[str, str]:
 
 
 def differing(present: Mapping[str, str | None], wanted: Mapping[str, str]) -> dict[str, str]:
-    """Those of `wanted` to be set, without the one that the kernel itself sets to 0 when forwarding is set to 1.
+    """Those of `wanted` to be set. With forwarding the kernel sets redirects: off when it goes on, on when it goes off.
 
     Source: Linux net/ipv4/devinet.c, inet_forward_change.
     """
-    found = {key: value for key, value in wanted.items() if present.get(key, "") != value}
-    if found.get(FORWARDING) == "1" and found.get(REDIRECTS) == "0":
-        del found[REDIRECTS]
-    return found
+    present = dict(present)
+    if REDIRECTS in wanted and FORWARDING in wanted and present.get(FORWARDING) != wanted[FORWARDING]:
+        present[REDIRECTS] = "0" if wanted[FORWARDING] == "1" else "1"
+    return {key: value for key, value in wanted.items() if present.get(key, "") != value}
 
 
 def conf(parameters: Mapping[str, str]) -> str:

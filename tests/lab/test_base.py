@@ -1,4 +1,4 @@
-"""The base layer on real machines: what is broken by hand is named by the plan and healed by the apply, nothing more."""
+"""The base layer on real machines: what is broken by hand is named by the plan and healed by the apply, no more."""
 
 from __future__ import annotations
 
