@@ -157,3 +157,19 @@ def test_plain_pyinfra_does_the_same_work() -> None:
     applied = pyinfra("-y")
     assert applied.returncode == 0, applied.stderr
     assert plan()[0] == 0
+
+
+def test_an_operator_with_sudo_sees_and_does_what_root_does(tmp_path: Path) -> None:
+    for folder in ("group_data", "deploys", "operations", "facts"):
+        (tmp_path / folder).symlink_to(ROOT / folder)
+    (tmp_path / "inventories").mkdir()
+    inventory = (
+        (ROOT / "inventories" / "lab.py").read_text().replace("_ssh = {", '_ssh = {\n    "ssh_user": "operator",')
+    )
+    (tmp_path / "inventories" / "lab.py").write_text(inventory)
+    on("wrk-1", "sysctl -w net.ipv4.ip_forward=0")
+    planned = unterbau("plan", "lab", "--json", cwd=tmp_path)
+    assert changes(json.loads(planned.stdout)) == {("wrk-1", "net.ipv4.ip_forward")}
+    applied = unterbau("apply", "lab", "-y", cwd=tmp_path)
+    assert applied.returncode == 0, applied.stdout + applied.stderr
+    assert plan()[0] == 0

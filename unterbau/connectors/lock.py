@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 
 from paramiko import Transport
 
@@ -20,11 +21,11 @@ read -r holder && printf '%s\\n' "$holder" >{LOCK_FILE} && echo held && exec cat
 class NodeLock:
     """An flock on the node, held through one channel of the run's connection."""
 
-    def __init__(self, transport: Transport, holder: str) -> None:
-        """Take it; raise OSError that names the holder if another run has it."""
+    def __init__(self, transport: Transport, holder: str, *, sudo: bool) -> None:
+        """Take it; raise OSError that names the holder if another run has it. `sudo`: who logged in is not root."""
         self._channel = transport.open_session(timeout=LOCK_TIMEOUT_S)
         self._channel.settimeout(LOCK_TIMEOUT_S)
-        self._channel.exec_command(_HOLD)
+        self._channel.exec_command(f"{'sudo -n ' * sudo}sh -c {shlex.quote(_HOLD)}")
         self._channel.sendall(json.dumps(holder).encode() + b"\n")
         if self._channel.recv(16) != b"held\n":
             raise OSError(self._refusal())

@@ -127,7 +127,7 @@ class NodeConnector(SSHConnector):
     def lock(self, holder: str) -> None:
         """Hold this node for one run; raise ConnectError with the present holder if another run has it."""
         try:
-            self._lock = NodeLock(self._transport(), holder)
+            self._lock = NodeLock(self._transport(), holder, sudo=bool(self.host.data.get("_sudo")))
         except (OSError, SSHException, EOFError) as error:
             raise ConnectError(f"cannot lock {self.host.name}: {error}") from error
 

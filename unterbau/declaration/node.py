@@ -39,14 +39,14 @@ class Node(Declaration):
 
     name: HostName = Field(description="host name, one RFC 1123 label")
     address: Address = Field(description="IPv4 address inside `network.cidr`, for example 10.77.0.11")
-    ssh_user: UserName = Field("root", description="who logs in")
+    ssh_user: UserName = Field("root", description="who logs in; anyone but root needs sudo without a password")
     ssh_port: Port = Field(22, description="the port that is connected to")
     ssh_key: FilePath | None = Field(None, description="path of the private key; None asks the SSH agent")
     known_hosts: FilePath = Field(description="path of the OpenSSH known_hosts file with the node's key")
 
 
 Host = tuple[str, dict[str, Any]]
-CONNECTION = frozenset({"node", "ssh_hostname", "ssh_user", "ssh_port", "ssh_key", "ssh_known_hosts_file"})
+CONNECTION = frozenset({"node", "ssh_hostname", "ssh_user", "ssh_port", "ssh_key", "ssh_known_hosts_file", "_sudo"})
 
 
 def hosts(*nodes: Node) -> list[Host]:
@@ -68,4 +68,5 @@ def _data(node: Node) -> dict[str, Any]:
         "ssh_known_hosts_file": node.known_hosts,
     }  # fmt: skip
     key = {"ssh_key": node.ssh_key} if node.ssh_key else {}  # pyinfra refuses None where it wants text
-    return {"node": node, **connection, **key}
+    root = {} if node.ssh_user == "root" else {"_sudo": True}  # pyinfra's own argument, for facts and operations alike
+    return {"node": node, **connection, **key, **root}

@@ -41,7 +41,8 @@ def _errors_as_sentences(as_json: bool) -> Iterator[None]:
         yield
     except (DeclarationError, SessionError, PlanFileError) as error:
         if as_json:
-            _echo_json({"error": str(error), "exit_code": FAILED})
+            problems = [problem.to_json() for problem in getattr(error, "problems", ())]
+            _echo_json({"error": str(error), "problems": problems, "exit_code": FAILED})
         raise click.ClickException(str(error)) from error
 
 
