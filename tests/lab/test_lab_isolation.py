@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import subprocess
 import time
 from pathlib import Path
 
@@ -81,14 +82,17 @@ def test_a_kernel_setting_is_one_machines_own(spare: LabCommand, setting: str) -
     spare.must("shell", NAME, "--", "sysctl", "-w", f"{setting}={neighbour.strip()}")
 
 
-def test_the_hosts_disks_stay_closed(spare: LabCommand) -> None:
-    number = next(
-        line.split()[:2] for line in Path("/proc/partitions").read_text().splitlines()[2:] if "loop" not in line
-    )
-    line = f"mknod /root/disk b {number[0]} {number[1]}; head -c 1 /root/disk"
+def test_other_machines_drives_stay_closed(spare: LabCommand) -> None:
+    image = spare.lab.machine("spare-srv-2").drive_image
+    listed = subprocess.run(["losetup", "-n", "-O", "MAJ:MIN", "-j", image], capture_output=True, text=True, check=True)
+    major, minor = listed.stdout.strip().split(":")
+    with Path(f"/dev/loop{minor}").open("rb") as drive:
+        assert drive.read(4) == b"XFSB"  # the host can
+    line = f"mknod /root/drive b {major} {minor}; head -c 4 /root/drive"
     refused = spare("shell", NAME, "--", "sh", "-c", line)
     assert refused.returncode != 0
     assert "not permitted" in refused.stderr
+    assert "XFSB" not in refused.stdout
 
 
 def test_a_drive_is_xfs_and_has_a_fixed_size(spare: LabCommand) -> None:
