@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from tests.lab.commands import converge
 from unterbau.lab.layout import Lab, lab_from
@@ -59,9 +60,11 @@ def lab() -> Lab:
 def spare_command() -> Iterator[LabCommand]:
     """A lab beside the usual one, for tests that take a lab down or break it; gone after the tests."""
     command = LabCommand({"UNTERBAU_LAB_NAME": "spare", "UNTERBAU_LAB_SUBNET": "10.78.250.0/24"})
-    command.must("down")
-    yield command
-    command.must("down")
+    command.lab.cache.mkdir(parents=True, exist_ok=True)
+    with FileLock(command.lab.cache / "spare-tests.lock"):  # a second run of the tests on this machine waits
+        command.must("down")
+        yield command
+        command.must("down")
 
 
 @pytest.fixture
