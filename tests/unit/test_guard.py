@@ -1,0 +1,75 @@
+"""The guard's proof and its scripts; what they do on a machine is shown in tests/lab/test_access.py."""
+
+from __future__ import annotations
+
+import subprocess
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from operations import firewall, guard, ssh_server
+
+GUARDED = [
+    firewall._guarded("table inet unterbau\n"),
+    ssh_server._guarded({"settings": [], "enabled": False}, {"Port": "22"}),
+]
+
+
+class Host:
+    """A host that notes what is logged."""
+
+    name = "srv-1"
+
+    def __init__(self, connector: Any) -> None:
+        self.connector = connector
+        self.said: list[str] = []
+
+    def log_styled(self, sentence: str, **_: Any) -> None:
+        self.said.append(sentence)
+
+
+def fails() -> None:
+    raise ConnectionError("no answer within 10 s")
+
+
+def test_a_new_connection_is_proof() -> None:
+    host = Host(SimpleNamespace(prove_new_connection=lambda: None))
+    assert guard.prove_new_connection(None, host, "firewall") is True
+    assert host.said == []
+
+
+@pytest.mark.parametrize(
+    ("connector", "words"),
+    [(SimpleNamespace(prove_new_connection=fails), "no answer within 10 s"), (SimpleNamespace(), "@node/<name>")],
+)
+def test_without_one_the_host_fails_with_a_sentence(connector: Any, words: str) -> None:
+    host = Host(connector)
+    assert guard.prove_new_connection(None, host, "firewall") is False
+    assert len(host.said) == 1
+    assert words in host.said[0]
+    assert "puts the old one back by itself 20 s after the change" in host.said[0]
+
+
+def test_an_error_of_another_kind_is_not_taken_for_a_missing_connector() -> None:
+    def broken() -> None:
+        raise AttributeError("a bug")
+
+    with pytest.raises(AttributeError):
+        guard.prove_new_connection(None, Host(SimpleNamespace(prove_new_connection=broken)), "firewall")
+
+
+@pytest.mark.parametrize("guarded", GUARDED, ids=lambda guarded: guarded.what)
+def test_the_scripts_are_shell(guarded: guard.Guarded) -> None:
+    for script in (guard.try_script(guarded), guard.revert_script(guarded), guard.keep_script(guarded.what)):
+        checked = subprocess.run(["sh", "-n"], input=script, text=True, capture_output=True, check=False)
+        assert (checked.returncode, checked.stderr) == (0, "")
+    assert guard.revert_script(guarded) in guard.try_script(guarded)
+
+
+@pytest.mark.parametrize("guarded", GUARDED, ids=lambda guarded: guarded.what)
+def test_it_is_armed_before_anything_is_put_in_place(guarded: guard.Guarded) -> None:
+    script = guard.try_script(guarded)
+    order = [script.index(part) for part in (guarded.check, 'mv "$saved.part" "$saved"', "systemd-run", "install -D")]
+    assert order == sorted(order)
+    assert script.rindex(guarded.activate) > order[-1]
