@@ -18,7 +18,7 @@ BREAK = """
 rm -f /etc/sysctl.d/*unterbau* /etc/systemd/journald.conf.d/* /etc/ssh/sshd_config.d/00-unterbau.conf
 sysctl -qw net.ipv4.ip_forward=0
 systemctl stop chrony
-nft flush table inet unterbau
+nft delete table inet unterbau
 sed -i '/10.77/d' /etc/hosts
 """
 
