@@ -26,6 +26,7 @@ class UnitState(TypedDict):
     enabled: str  # enabled, disabled, static, masked, generated, …; "" if there is no unit file
     needs_daemon_reload: bool
     started_s: float | None  # start of the main process (or of the unit), seconds since 1970
+    now_s: float  # the node's clock while this was read
     files: dict[str, FileState]
 
 
@@ -45,7 +46,7 @@ class State(FactBase[UnitState | Unknown]):
     @override
     def command(self, unit: str, config_paths: Sequence[str] = ()) -> str:
         properties = ",".join(PROPERTIES + STARTS)
-        show = f"systemctl show --timestamp=us+utc --property={properties} -- {shlex.quote(unit)}"
+        show = f"date +now=%s.%N && systemctl show --timestamp=us+utc --property={properties} -- {shlex.quote(unit)}"
         return f"{show} && {reading(config_paths)}" if config_paths else show
 
     @override
@@ -54,6 +55,7 @@ class State(FactBase[UnitState | Unknown]):
         try:
             started = next((_seconds(values[name]) for name in STARTS if values.get(name)), None)
             load, active, enabled, needs_reload = (values[name] for name in PROPERTIES)
+            now = float(values["now"])
         except (KeyError, ValueError) as error:
             raise FactProcessError(f"cannot read what systemctl show said: {error}; found {values}") from error
         return {
@@ -62,5 +64,6 @@ class State(FactBase[UnitState | Unknown]):
             "enabled": enabled,
             "needs_daemon_reload": needs_reload == "yes",
             "started_s": started,
+            "now_s": now,
             "files": dict(parsed(line) for line in output if line.startswith("/")),
         }

@@ -66,12 +66,12 @@ def _boot(unit: str, state: UnitState, enabled: bool, changed: Sequence[str]) ->
 def _restart_reason(state: UnitState, changed: Sequence[str], changed_by: Sequence[OperationMeta]) -> str | None:
     """Why a running unit must be restarted. From state alone: a run may have been killed before its restart.
 
-    A unit whose files on disk differ from those systemd loaded runs with the old ones. A clock that was set back
-    between writing and starting could hide a newer file; the run that writes it restarts in any case.
+    A unit whose files on disk differ from those systemd loaded runs with the old ones. A file from the future (the
+    clock was set back since) says nothing: no restart could ever be newer than it.
     """
     if changed:
         return f"{changed[0]} changes"
-    newer = [p for p, f in state["files"].items() if (f["ctime_s"] or 0) > (state["started_s"] or 0)]
+    newer = [p for p, f in state["files"].items() if (state["started_s"] or 0) < (f["ctime_s"] or 0) <= state["now_s"]]
     if newer:
         return f"{newer[0]} is newer"
     if state["needs_daemon_reload"]:

@@ -265,3 +265,12 @@ def test_a_node_reboots_only_if_an_upgrade_asked_for_it() -> None:
     assert (
         on("wrk-2", "systemctl show --property=ConditionResult unterbau-reboot.service").strip() == "ConditionResult=no"
     )
+
+
+def test_a_reboot_waits_for_an_upgrade_that_still_runs() -> None:
+    started = on(
+        "wrk-2",
+        "touch /run/reboot-required; flock /var/lib/apt/daily_lock systemctl start unterbau-reboot.service; "
+        "rm /run/reboot-required; systemctl show --property=Result unterbau-reboot.service",
+    )
+    assert started.strip() == "Result=exec-condition"

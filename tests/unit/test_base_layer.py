@@ -97,7 +97,7 @@ def test_output_that_is_not_understood_is_an_error_of_that_fact(fact: type, outp
 
 def unit(ctime_s: float = 1.0, started_s: float = 2.0, reload: bool = False) -> service.UnitState:
     files = {"/etc/app.conf": {"ctime_s": ctime_s}}
-    return {"files": files, "started_s": started_s, "needs_daemon_reload": reload}  # type: ignore[typeddict-item]
+    return {"files": files, "started_s": started_s, "now_s": 5.0, "needs_daemon_reload": reload}  # type: ignore[typeddict-item]
 
 
 def meta(complete: bool, changes: bool) -> SimpleNamespace:
@@ -111,6 +111,7 @@ def meta(complete: bool, changes: bool) -> SimpleNamespace:
     [
         (unit(), [], [], None),
         (unit(ctime_s=3.0), [], [], "/etc/app.conf is newer"),
+        (unit(ctime_s=6.0), [], [], None),
         (unit(reload=True), [], [], "its unit file is newer"),
         (unit(), ["/etc/app.conf"], [], "/etc/app.conf changes"),
         (unit(), [], [meta(complete=False, changes=True)], "what it depends on changes"),
