@@ -265,6 +265,7 @@ guard.prove_new_connection = prove_new_connection
 """
     + CLOSED_FIREWALL
 )
+KILLED_WITH_A_WAY_IN = KILLED_BEFORE_THE_PROOF.replace("accepts=[]", 'accepts=[(["10.77.0.1"], "tcp", ["22"])]')
 UNKNOWN_CIPHER = """
 from deploys import access
 from pyinfra import host
@@ -299,24 +300,25 @@ def lets_in_again(node: str) -> bool:
 
 
 def test_a_change_that_locks_us_out_reverts_by_itself(tmp_path: Path) -> None:
+    # On srv-3 the change that fails finds one that nobody has proven: both must go.
+    assert apply(tmp_path / "before", KILLED_WITH_A_WAY_IN, "srv-3").returncode == -signal.SIGKILL
     for node, deploy, code in (
+        ("srv-3", CLOSED_FIREWALL, 1),
         ("wrk-1", NOBODY_ALLOWED, 1),
         ("wrk-2", PORT_MOVED, 1),
         ("srv-2", KILLED_BEFORE_THE_PROOF, -signal.SIGKILL),
-        ("srv-3", CLOSED_FIREWALL, 1),
     ):
         ran = apply(tmp_path / node, deploy, node)
         assert ran.returncode == code, ran.stdout + ran.stderr
         assert not lets_in(node)  # else nothing is shown here
         assert code != 1 or "puts the old one back by itself" in ran.stdout + ran.stderr
-    for node in ("wrk-1", "wrk-2", "srv-2", "srv-3"):
+    for node in ("srv-3", "wrk-1", "wrk-2", "srv-2"):
         assert lets_in_again(node), node
     assert changes(plan()[1]) == set()
 
 
-def test_a_run_that_finds_an_unproven_change_proves_it_or_replaces_it(tmp_path: Path) -> None:
-    allowed = KILLED_BEFORE_THE_PROOF.replace("accepts=[]", 'accepts=[(["10.77.0.1"], "tcp", ["22"])]')
-    assert apply(tmp_path / "killed", allowed, "srv-2").returncode == -signal.SIGKILL
+def test_a_run_that_finds_an_unproven_change_replaces_it(tmp_path: Path) -> None:
+    assert apply(tmp_path / "killed", KILLED_WITH_A_WAY_IN, "srv-2").returncode == -signal.SIGKILL
     code, found = plan("--limit", "srv-2")
     assert code == 2
     assert ("srv-2", "firewall change of an interrupted run") in changes(found)
