@@ -41,7 +41,11 @@ def reading(paths: Iterable[str], content: bool = True) -> str:
 
     Base64, because a line of text does not say whether the last newline is there, nor survives other encodings.
     """
-    body = 'printf base64:; base64 -w0 < "$f"' if content else 'printf sha256:; sha256sum < "$f" | head -c64'
+    body = (
+        'printf base64:; base64 -w0 < "$f"'
+        if content
+        else 'digest=$(sha256sum < "$f") && printf \'sha256:%s\' "${digest%% *}"'
+    )
     return (
         f"for f in {' '.join(map(shlex.quote, paths))}; do "
         'if [ -e "$f" ] || [ -L "$f" ]; then '

@@ -33,8 +33,11 @@ class Installed(FactBase[Packages | Unknown]):
     def command(self, names: Sequence[str]) -> str:
         wanted = shlex.quote(" " + " ".join(names) + " ")
         return (
-            "if ls /var/lib/dpkg/updates | grep -q '^[0-9]'; then echo interrupted; else echo whole; fi; "
-            "dpkg-query -W -f '${db:Status-Status}\\t${Package}\\t${Version}\\n' | "
+            # not straight into pipes: there, a failure would look like a node without packages
+            "journal=$(ls /var/lib/dpkg/updates) && "
+            "rows=$(dpkg-query -W -f '${db:Status-Status}\\t${Package}\\t${Version}\\n') || exit 1; "
+            "if echo \"$journal\" | grep -q '^[0-9]'; then echo interrupted; else echo whole; fi; "
+            'echo "$rows" | '
             f"""awk -F '\\t' -v names={wanted} '$1 != "installed" && $1 != "config-files" && $1 != "not-installed" """
             """|| $1 == "installed" && index(names, " " $2 " ")'"""
         )

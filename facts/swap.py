@@ -41,7 +41,7 @@ class State(FactBase[Swap | Unknown]):
             f"set -e; {reading(['/etc/fstab'])}; "
             "[ -e /run/systemd/container ] || sed '1d; s/[[:space:]].*//; s/^/used\\t/' /proc/swaps; "
             f'set --; for d in {" ".join(FOLDERS)}; do [ ! -d "$d" ] || set -- "$@" "$d"; done; '
-            f'find "$@" -maxdepth 1 \\( {names} \\) | while read -r u; do '
+            f'found=$(find "$@" -maxdepth 1 \\( {names} \\)); echo "$found" | while read -r u && [ "$u" ]; do '
             'if [ "$(readlink -f "$u")" = /dev/null ]; then s=masked; '
             'elif grep -qx SourcePath=/etc/fstab "$u"; then s=fstab; else s=unit; fi; '
             'printf "%s\\t%s\\n" $s "$u"; done'

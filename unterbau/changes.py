@@ -1,8 +1,8 @@
 """What an operation says that it will change: attributes old -> new, texts as a diff, or why it refuses.
 
-pyinfra knows the commands of an operation; an auditor wants the values. An operation calls `attribute` or `text` **before
-its first yield**, the plan records what was said. Outside a recording (plain pyinfra) the same words go to the log when
-`--diff` is on. A `HiddenValue` is never unmasked here.
+pyinfra knows the commands of an operation; an auditor wants the values. An operation calls `attribute` or `text`
+**before its first yield**, the plan records what was said. Outside a recording (plain pyinfra) the same words go to the
+log when `--diff` is on. A `HiddenValue` is never unmasked here.
 """
 
 from __future__ import annotations

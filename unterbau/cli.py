@@ -1,7 +1,7 @@
 """The command line: `unterbau plan | apply | lab`. Exit codes are the same everywhere, see the README.
 
-Subcommands are imported when they are called: the lab's answer in milliseconds, and the engine makes the standard library
-cooperative (gevent) before anything else is imported.
+Subcommands are imported when they are called: the lab's answer in milliseconds, and the engine makes the standard
+library cooperative (gevent) before anything else is imported.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How long a second `make lab` takes, against connecting to the same nodes and running `true`. Needs a converged lab."""
+"""How long a second `make lab` takes, against connecting to its nodes and running `true`. Needs a converged lab."""
 
 import os
 import statistics

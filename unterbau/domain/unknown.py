@@ -12,6 +12,7 @@ class Unknown:
     _only: Unknown | None = None
 
     def __new__(cls) -> Unknown:
+        """The only one there is."""
         if cls._only is None:
             cls._only = super().__new__(cls)
         return cls._only
