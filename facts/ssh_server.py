@@ -33,6 +33,7 @@ class SshServer(TypedDict):
     effective: dict[str, dict[str, list[str]]] | None  # principal -> keyword in small letters -> values
     error: str | None
     enabled: bool  # at the next boot, by its service or its socket
+    socket_ports: list[str] | None  # where ssh.socket listens for it; None if the server listens itself
     outdated: bool  # the running server is older than a configuration file
     guard_left: bool  # an interrupted run left a change that was neither proven nor reverted
 
@@ -64,7 +65,7 @@ class State(FactBase[SshServer | Unknown]):
             f'for f in {SSHD_CONFIG} /etc/ssh/sshd_config.d/*.conf; do test "$f" = {DROP_IN} || ! test -f "$f" || '
             "sed -n '/^[[:space:]]*\\(#\\|$\\)/d; s|^|setting '\"$f\"' |p' \"$f\"; done\n"
             f"find {SSHD_CONFIG} /etc/ssh/sshd_config.d -name '.*' -prune -o -printf 'changed %C@\\n' || exit 1\n"
-            "systemctl show --timestamp=us+utc -p Id,ActiveState,UnitFileState,ExecMainStartTimestamp "
+            "systemctl show --timestamp=us+utc -p Id,ActiveState,UnitFileState,ExecMainStartTimestamp,Listen "
             "ssh.service ssh.socket | sed 's/^/unit /'\n"
             f"(\n{effective_command(keywords)})"
         )
@@ -92,6 +93,7 @@ def _state(said: dict[str, list[str]]) -> SshServer:
         "effective": None if error is not None else _effective(said["effective"]),
         "error": error,
         "enabled": "enabled" in (service["UnitFileState"], socket["UnitFileState"]),
+        "socket_ports": sorted(_ports(socket)) if socket["ActiveState"] == "active" else None,
         "outdated": service["ActiveState"] == "active" and _seconds(service["ExecMainStartTimestamp"]) < newest,
         "guard_left": said["guard"][0] == "left",
     }
@@ -115,10 +117,15 @@ def _units(lines: list[str]) -> dict[str, dict[str, str]]:
     for line in lines:
         if line:
             name, _, value = line.partition("=")
-            blocks[-1][name] = value
+            blocks[-1][name] = f"{blocks[-1][name]} {value}" if name in blocks[-1] else value
         else:
             blocks.append({})
     return {block["Id"]: block for block in blocks}
+
+
+def _ports(socket: dict[str, str]) -> set[str]:
+    """Of `Listen=0.0.0.0:22 (Stream)` and `Listen=[::]:22 (Stream)`: 22."""
+    return {word.rpartition(":")[2] for word in socket["Listen"].split() if not word.startswith("(")}
 
 
 def _seconds(timestamp: str) -> float:

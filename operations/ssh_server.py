@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Generator, Iterable, Mapping, Sequence
 
 from pyinfra import host
@@ -148,6 +149,11 @@ def _foreign(state: SshServer, settings: Mapping[str, str]) -> str | None:
     """What is wrong with the values in force although our file is right, as a sentence; None if nothing is."""
     if state["effective"] is None:
         return f"cannot read the settings of sshd on {host.name}: {state['error']}; correct the file that it names"
+    if state["socket_ports"] not in (None, [settings["Port"]]):
+        return (
+            f"cannot make sshd listen on port {settings['Port']} on {host.name}: ssh.socket is active and listens on"
+            f" {', '.join(state['socket_ports'] or [])}; disable it and enable ssh.service, then apply again"
+        )
     for principal, values in state["effective"].items():
         for keyword, wanted in in_force(settings).items():
             found = values.get(keyword, [])
@@ -172,6 +178,7 @@ def _guarded(state: SshServer, settings: Mapping[str, str]) -> guard.Guarded:
         _read_back(settings),
         *([] if state["enabled"] else ["systemctl enable --quiet ssh.service"]),
         _RESTART,
+        _listens(settings["Port"]),
     ]
     return guard.Guarded(
         what="ssh-server",
@@ -198,6 +205,12 @@ systemctl reset-failed ssh.service 2>/dev/null || true
 if systemctl --quiet is-active ssh.socket
 then systemctl daemon-reload; systemctl stop ssh.service; systemctl restart ssh.socket
 else systemctl restart ssh.service; fi"""
+
+
+def _listens(port: str) -> str:
+    """Shell text that fails if nobody listens there: with socket activation sshd's Port may mean nothing."""
+    failed = f"cannot make sshd listen on port {port}: nobody does after the restart; see `systemctl cat ssh.socket`"
+    return f"ss -Hltn 'sport = :{port}' | grep -q . || {{ echo {shlex.quote(failed)} >&2; exit 1; }}"
 
 
 def _read_back(settings: Mapping[str, str]) -> str:
