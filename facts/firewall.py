@@ -33,7 +33,8 @@ class Firewall(TypedDict):
 
 _LIST = f"nft -s list table {TABLE}"
 _LIVE = (
-    f"table=; if nft list tables | grep -qx 'table {TABLE}'; then\n"
+    # not straight into a pipe: there, an nft that fails would look like a node without a table
+    f"tables=$(nft list tables) || exit 1; table=; if echo \"$tables\" | grep -qx 'table {TABLE}'; then\n"
     f"table=$({_LIST}) || exit 1; echo \"$table\" | sed 's/^/table /'\nfi"
 )
 # The kernel's own spelling of our file: a rule that was added by hand differs, an address that was only moved doesn't.
