@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,27 @@ def unterbau(*arguments: str, cwd: Path = ROOT, **options: Any) -> subprocess.Co
     )
 
 
-def start(*arguments: str, cwd: Path = ROOT) -> subprocess.Popen[str]:
-    """The same, still running; standard error has its progress."""
-    pipe = subprocess.PIPE
-    return subprocess.Popen(
-        [*UNTERBAU, *arguments], cwd=cwd, text=True, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe
-    )
+class Running:
+    """`unterbau ARGUMENTS` under way. Its output goes to a file: a plan is longer than a pipe that nobody reads."""
+
+    def __init__(self, *arguments: str, cwd: Path = ROOT) -> None:
+        self._out = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115  # it lives as long as the run
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": self._out, "stderr": subprocess.PIPE}
+        self.process = subprocess.Popen([*UNTERBAU, *arguments], cwd=cwd, text=True, **pipes)
+
+    def until(self, words: str) -> Running:
+        """Wait until its progress says this."""
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            if words in line:
+                return self
+        raise AssertionError(f"it never said {words!r}: {self.end()}")
+
+    def end(self, timeout_s: int = LIMIT_S) -> tuple[int, str, str]:
+        """(exit code, output, the rest of its progress) when it has ended."""
+        err = self.process.communicate(timeout=timeout_s)[1]
+        self._out.seek(0)
+        return self.process.returncode, self._out.read(), err
 
 
 def plan(*arguments: str) -> tuple[int, dict[str, Any]]:

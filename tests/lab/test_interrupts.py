@@ -5,10 +5,11 @@ from __future__ import annotations
 import random
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.lab.commands import changes, converge, on, plan, start, unterbau
+from tests.lab.commands import Running, changes, converge, on, plan, unterbau
 
 pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("converged")]
 
@@ -24,18 +25,13 @@ sed -i '/10.77/d' /etc/hosts
 
 
 def break_everything(nodes: tuple[str, ...] = NODES) -> None:
-    for node in nodes:
-        on(node, BREAK)
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda node: on(node, BREAK), nodes))
 
 
-def until_it_works() -> object:
+def at_work() -> Running:
     """An apply under way: its first operation has begun."""
-    process = start("apply", "lab", "-y")
-    assert process.stderr is not None
-    for line in process.stderr:
-        if "operation 1 of" in line:
-            return process
-    raise AssertionError(f"the apply never began: {process.communicate()}")
+    return Running("apply", "lab", "-y").until("operation 1 of")
 
 
 def test_killed_at_ten_random_moments_the_next_apply_converges() -> None:
@@ -46,21 +42,20 @@ def test_killed_at_ten_random_moments_the_next_apply_converges() -> None:
     whole_run_s = time.monotonic() - began
     for _ in range(10):
         break_everything()
-        process = start("apply", "lab", "-y")
+        run = Running("apply", "lab", "-y")
         time.sleep(moments.uniform(0, whole_run_s))  # a moment, not a condition
-        process.kill()
-        process.communicate()
-        converge()
-        assert plan()[0] == 0
+        run.process.kill()
+        run.end()
+        converge()  # which looks again itself: exit 0 is zero changes
 
 
 def test_a_node_killed_during_apply_is_named_and_the_others_finish() -> None:
     break_everything()
-    process = until_it_works()
+    run = at_work()
     assert unterbau("lab", "fault", "kill", "wrk-2").returncode == 0
     try:
-        out, err = process.communicate(timeout=300)
-        assert process.returncode == 1, out + err
+        code, out, err = run.end()
+        assert code == 1, out + err
         assert "! wrk-2" in out
         assert not [line for line in out.splitlines() if line.startswith(("failed", "not run")) and "wrk-2" not in line]
     finally:
@@ -72,11 +67,11 @@ def test_a_node_killed_during_apply_is_named_and_the_others_finish() -> None:
 @pytest.mark.parametrize("fault", ["pause", "cut"])
 def test_a_node_that_falls_silent_is_an_error_and_not_a_hang(fault: str) -> None:
     break_everything(("wrk-1", "wrk-2"))
-    process = until_it_works()
+    run = at_work()
     assert unterbau("lab", "fault", fault, "wrk-2").returncode == 0
     try:
-        out, err = process.communicate(timeout=120)
-        assert process.returncode == 1, out + err
+        code, out, err = run.end(timeout_s=120)
+        assert code == 1, out + err
         assert "! wrk-2" in out
     finally:
         assert unterbau("lab", "fault", "undo", "wrk-2").returncode == 0
@@ -85,10 +80,10 @@ def test_a_node_that_falls_silent_is_an_error_and_not_a_hang(fault: str) -> None
 
 def test_ctrl_c_ends_after_the_operation_that_runs() -> None:
     break_everything()
-    process = until_it_works()
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 1
+    run = at_work()
+    run.process.send_signal(signal.SIGINT)
+    code, out, err = run.end(timeout_s=120)
+    assert code == 1
     assert "stopping after the operation that runs" in err
     assert "Interrupted:" in out
     assert "not run" in out
@@ -99,14 +94,21 @@ def test_ctrl_c_ends_after_the_operation_that_runs() -> None:
 
 def test_ctrl_c_while_reading_changes_nothing() -> None:
     on("wrk-1", "sysctl -w net.ipv4.ip_forward=0")
-    process = start("apply", "lab", "-y")
-    assert process.stderr is not None
-    for line in process.stderr:
-        if "reading" in line:
-            break
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 1
+    run = Running("apply", "lab", "-y").until("reading")
+    run.process.send_signal(signal.SIGINT)
+    code, _, err = run.end(timeout_s=60)
+    assert code == 1
     assert "Traceback" not in err
     assert changes(plan()[1]) == {("wrk-1", "net.ipv4.ip_forward")}
+    converge()
+
+
+def test_a_run_that_loses_its_lock_goes_no_further_on_that_node() -> None:
+    break_everything(("wrk-1", "wrk-2"))
+    run = at_work()
+    on("wrk-2", "for p in /proc/[0-9]*; do ls -l $p/fd 2>&1 | grep -q unterbau.lock && kill -9 ${p#/proc/}; done; true")
+    code, out, err = run.end()
+    assert code == 1, out + err
+    assert "the lock on wrk-2 was lost: another run may be at work there" in out
+    assert not [line for line in out.splitlines() if line.startswith(("failed", "not run")) and "wrk-2" not in line]
     converge()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.commands import ROOT, changes, converge, on, plan, start, unterbau
+from tests.lab.commands import ROOT, Running, changes, converge, on, plan, unterbau
 
 pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("converged")]
 
@@ -130,14 +130,9 @@ def test_a_fact_that_cannot_be_read_fails_the_plan_by_name() -> None:
 
 def test_of_two_runs_at_once_one_is_told_who_holds_the_nodes() -> None:
     on("wrk-1", "rm /etc/ssh/sshd_config.d/00-unterbau.conf")  # a guarded change: it takes its time
-    first = start("apply", "lab", "-y")
-    assert first.stderr is not None
-    for line in first.stderr:
-        if "reading" in line:  # its locks are taken
-            break
+    first = Running("apply", "lab", "-y").until("reading")  # its locks are taken
     second = unterbau("apply", "lab", "-y")
-    first.communicate(timeout=300)
-    assert (first.returncode, second.returncode) == (0, 1)
+    assert (first.end()[0], second.returncode) == (0, 1)
     assert "another run holds it" in second.stdout + second.stderr
     assert "pid" in second.stdout + second.stderr
     assert plan()[0] == 0

@@ -58,6 +58,7 @@ class NodeConnector(SSHConnector):
         "ssh_command_timeout_s": DataMeta("Seconds an operation's command may take", COMMAND_TIMEOUT_S),
     }
     data: NodeData
+    _lock: NodeLock | None = None
 
     @override
     @staticmethod
@@ -85,6 +86,8 @@ class NodeConnector(SSHConnector):
     @override
     def disconnect(self) -> None:
         super().disconnect()
+        if self._lock is not None:
+            self._lock.release()
         if self.client is not None:
             self.client.close()
 
@@ -143,6 +146,8 @@ class NodeConnector(SSHConnector):
 
     def _watched(self, call: Callable[[], Any]) -> Any:
         """Run `call`; if the node falls silent meanwhile, the connection is closed and an OSError says so."""
+        if self._lock is not None and self._lock.lost:
+            raise OSError(f"the lock on {self.host.name} was lost: another run may be at work there")
         with self._liveness_watch():
             result = call()
         if not self._transport().is_active():
