@@ -11,6 +11,13 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent.parent
 UNTERBAU = [sys.executable, "-m", "unterbau"]
+ADDRESS = {
+    "srv-1": "10.77.0.11",
+    "srv-2": "10.77.0.12",
+    "srv-3": "10.77.0.13",
+    "wrk-1": "10.77.0.21",
+    "wrk-2": "10.77.0.22",
+}
 LIMIT_S = 300  # far beyond what any of these takes: a hang is a failure, not a wait
 
 

@@ -10,17 +10,10 @@ from typing import Any
 
 import pytest
 
-from tests.lab.commands import converge, on, plan
+from tests.lab.commands import ADDRESS, converge, on, plan
 
 pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("converged")]
 
-NODES = {
-    "srv-1": "10.77.0.11",
-    "srv-2": "10.77.0.12",
-    "srv-3": "10.77.0.13",
-    "wrk-1": "10.77.0.21",
-    "wrk-2": "10.77.0.22",
-}
 ACTIVE = "systemctl is-active {0}; systemctl is-enabled {0}"
 
 
@@ -170,7 +163,7 @@ BREAKS = {
 @pytest.fixture(scope="module")
 def broken(converged: None) -> Iterator[dict[str, Any]]:
     """The plan of a lab in which everything in BREAKS is broken at once."""
-    for node in NODES:
+    for node in ADDRESS:
         on(node, "\n".join(f"{{ {each.by_hand}; }} || exit 1" for each in BREAKS.values() if each.node == node))
     code, found = plan()
     assert code == 2, json.dumps(found["problems"])
@@ -213,17 +206,17 @@ def test_then_nothing_is_left_to_do(healed: None) -> None:
     assert (code, found["changes"], found["problems"]) == (0, [], [])
 
 
-@pytest.mark.parametrize("node", NODES)
+@pytest.mark.parametrize("node", ADDRESS)
 def test_every_node_knows_every_node_by_short_and_by_full_name(node: str) -> None:
-    names = [name for short in NODES for name in (short, f"{short}.lab.internal")]
+    names = [name for short in ADDRESS for name in (short, f"{short}.lab.internal")]
     answers = [line.split() for line in on(node, f"getent ahostsv4 {' '.join(names)} | grep STREAM").splitlines()]
-    assert [answer[0] for answer in answers] == [address for address in NODES.values() for _ in range(2)]
+    assert [answer[0] for answer in answers] == [address for address in ADDRESS.values() for _ in range(2)]
     assert on(node, "hostname --fqdn").strip() == f"{node}.lab.internal"
 
 
 def strata() -> dict[str, int]:
     """{node: chrony's stratum}; 0 is a node without a time."""
-    return {node: int(on(node, "chronyc -n -c tracking").split(",")[2]) for node in NODES}
+    return {node: int(on(node, "chronyc -n -c tracking").split(",")[2]) for node in ADDRESS}
 
 
 def test_all_nodes_keep_one_time() -> None:
@@ -242,8 +235,8 @@ def agreed(found: dict[str, int]) -> bool:
 def test_no_time_is_asked_of_a_worker() -> None:
     """From another machine: a server answers NTP, a worker does not."""
     ask = "chronyd -x -Q -t 3 'server {} iburst maxsamples 1' >/dev/null 2>&1 && echo answered || echo silent"
-    assert on("wrk-2", ask.format(NODES["srv-1"])).strip() == "answered"
-    assert on("wrk-2", ask.format(NODES["wrk-1"])).strip() == "silent"
+    assert on("wrk-2", ask.format(ADDRESS["srv-1"])).strip() == "answered"
+    assert on("wrk-2", ask.format(ADDRESS["wrk-1"])).strip() == "silent"
 
 
 def test_no_program_may_dump_core() -> None:
@@ -253,9 +246,9 @@ def test_no_program_may_dump_core() -> None:
 
 def test_every_node_has_an_upgrade_slot_of_its_own() -> None:
     show = "systemctl show --property=TimersCalendar {} | grep -o '[0-9]*:[0-9]*:00 UTC ' | tr -d '\\n'"
-    upgrades = {on(node, show.format("apt-daily-upgrade.timer")) for node in NODES}
-    reboots = {on(node, show.format("unterbau-reboot.timer")) for node in NODES}
-    assert len(upgrades) == len(reboots) == len(NODES)
+    upgrades = {on(node, show.format("apt-daily-upgrade.timer")) for node in ADDRESS}
+    reboots = {on(node, show.format("unterbau-reboot.timer")) for node in ADDRESS}
+    assert len(upgrades) == len(reboots) == len(ADDRESS)
     assert not upgrades & reboots
 
 

@@ -9,11 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.lab.commands import Running, changes, converge, on, plan, unterbau
+from tests.lab.commands import ADDRESS, Running, changes, converge, on, plan, unterbau
 
 pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("converged")]
 
-NODES = ("srv-1", "srv-2", "srv-3", "wrk-1", "wrk-2")
 # Something for every kind of operation: a package, files, a unit, a value, an account, both ways in.
 BREAK = """
 rm -f /etc/sysctl.d/*unterbau* /etc/systemd/journald.conf.d/* /etc/ssh/sshd_config.d/00-unterbau.conf
@@ -24,7 +23,7 @@ sed -i '/10.77/d' /etc/hosts
 """
 
 
-def break_everything(nodes: tuple[str, ...] = NODES) -> None:
+def break_everything(nodes: tuple[str, ...] = tuple(ADDRESS)) -> None:
     with ThreadPoolExecutor() as pool:
         list(pool.map(lambda node: on(node, BREAK), nodes))
 
