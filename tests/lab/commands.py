@@ -39,9 +39,9 @@ def unterbau(*arguments: str, cwd: Path = ROOT, **options: Any) -> subprocess.Co
 class Running:
     """`unterbau ARGUMENTS` under way. Its output goes to a file: a plan is longer than a pipe that nobody reads."""
 
-    def __init__(self, *arguments: str, cwd: Path = ROOT) -> None:
+    def __init__(self, *arguments: str, cwd: Path = ROOT, stdin: int = subprocess.DEVNULL) -> None:
         self._out = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115  # it lives as long as the run
-        pipes = {"stdin": subprocess.DEVNULL, "stdout": self._out, "stderr": subprocess.PIPE}
+        pipes = {"stdin": stdin, "stdout": self._out, "stderr": subprocess.PIPE}
         self.process = subprocess.Popen([*UNTERBAU, *arguments], cwd=cwd, text=True, **pipes)
 
     def until(self, words: str) -> Running:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from tests.lab.commands import ADDRESS, Running, changes, converge, on, plan, unterbau
+from unterbau.connectors.lock import SILENCE_S
 
 pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("converged")]
 
@@ -110,4 +113,39 @@ def test_a_run_that_loses_its_lock_goes_no_further_on_that_node() -> None:
     assert code == 1, out + err
     assert "the lock on wrk-2 was lost: another run may be at work there" in out
     assert not [line for line in out.splitlines() if line.startswith(("failed", "not run")) and "wrk-2" not in line]
+    converge()
+
+
+@pytest.fixture
+def terminal() -> Iterator[tuple[int, int]]:
+    """(ours, the program's) ends of a terminal."""
+    ends = os.openpty()
+    yield ends
+    for end in ends:
+        os.close(end)
+
+
+@pytest.mark.parametrize(("answer", "code", "forwarding"), [(b"y\n", 0, "1"), (b"n\n", 1, "0"), (b"\n", 1, "0")])
+def test_somebody_who_thinks_longer_than_a_lock_lasts_is_heard(
+    terminal: tuple[int, int], answer: bytes, code: int, forwarding: str
+) -> None:
+    on("wrk-1", "sysctl -w net.ipv4.ip_forward=0")
+    run = Running("apply", "lab", stdin=terminal[1]).until("reading")
+    time.sleep(SILENCE_S + 2)  # what is shown is that this time passes and nothing happens
+    os.write(terminal[0], answer)
+    assert run.end()[0] == code
+    assert on("wrk-1", "cat /proc/sys/net/ipv4/ip_forward").strip() == forwarding
+    converge()
+
+
+def test_ctrl_c_at_the_question_changes_nothing(terminal: tuple[int, int]) -> None:
+    on("wrk-1", "sysctl -w net.ipv4.ip_forward=0")
+    run = Running("apply", "lab", stdin=terminal[1])
+    assert run.process.stderr is not None
+    while "[y/N]" not in (said := os.read(run.process.stderr.fileno(), 1000).decode()):
+        assert said, "it never asked"
+    run.process.send_signal(signal.SIGINT)
+    code, _, err = run.end(timeout_s=60)
+    assert (code, "Traceback" in err) == (1, False)
+    assert on("wrk-1", "cat /proc/sys/net/ipv4/ip_forward").strip() == "0"
     converge()

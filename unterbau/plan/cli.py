@@ -5,21 +5,21 @@ from __future__ import annotations
 import pyinfra_cli  # noqa: F401  # isort: skip  # first: it makes the standard library cooperative (gevent)
 
 import json
-import signal
+import select
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import click
-import gevent
 
 from unterbau.declaration import DeclarationError, load
 from unterbau.plan import run as engine
 from unterbau.plan.execute import Run, Step
+from unterbau.plan.interrupts import Interrupts
 from unterbau.plan.model import Plan, PlanFileError, read_plan_file
 from unterbau.plan.report import CHANGES, FAILED, REFUSED
-from unterbau.plan.session import Session, SessionError
+from unterbau.plan.session import SessionError
 from unterbau.plan.text import plan_text, report_text
 
 Limit = click.option("--limit", multiple=True, metavar="NODE|GROUP", help="Only these; may be given more than once.")
@@ -66,7 +66,7 @@ def plan_command(environment: str, limit: tuple[str, ...], as_json: bool, output
 
     Exit 0: no changes. 2: there are changes. 3: refused by a rule. 1: something could not be read, or is wrong.
     """
-    with _errors_as_sentences(as_json):
+    with Interrupts(), _errors_as_sentences(as_json):
         found = engine.plan(environment, Path.cwd(), _checked(limit), _tell)
     if output is not None:
         output.write_text(found.to_json(), encoding="utf-8")
@@ -84,17 +84,19 @@ def apply_command(target: str, limit: tuple[str, ...], as_json: bool, yes: bool)
 
     Exit 0: done, or nothing to do. 3: refused by a rule, or the plan file is not the plan of now. 1: anything else.
     """
-    with _errors_as_sentences(as_json):
+    with Interrupts() as interrupts, _errors_as_sentences(as_json):
         agreed = read_plan_file(Path(target)) if target.endswith(".json") else None
         if agreed is not None and limit:
             raise click.ClickException("cannot limit a plan file: it says itself for which hosts it is")
         environment = load(agreed.environment if agreed else target, Path.cwd())
         hosts = agreed.limit if agreed else _checked(limit)
         with engine.planned(environment, Path.cwd(), hosts, _tell, lock=True) as (session, found):
-            sys.exit(_apply(session, found, agreed, ask=not (yes or agreed), as_json=as_json))
+            run = Run(session, found, _tell_step)
+            sys.exit(_apply(run, agreed, interrupts, ask=not (yes or agreed), as_json=as_json))
 
 
-def _apply(session: Session, found: Plan, agreed: Plan | None, *, ask: bool, as_json: bool) -> int:
+def _apply(run: Run, agreed: Plan | None, interrupts: Interrupts, *, ask: bool, as_json: bool) -> int:
+    found = run.plan
     if agreed is not None and agreed.digest != found.digest:
         difference = engine.difference(agreed, found)
         _tell(f"refused: the plan is not the agreed one any more\n{difference}")
@@ -109,9 +111,8 @@ def _apply(session: Session, found: Plan, agreed: Plan | None, *, ask: bool, as_
         return code
     if ask and code == CHANGES:
         _ask()
-    run = Run(session, found, _tell_step)
-    with _stopped_by_interrupt(run):
-        report = engine.execute(session, found, Path.cwd(), run, _tell)
+    interrupts.run = run
+    report = engine.execute(run, Path.cwd(), _tell)
     if as_json:
         _echo_json(report.to_json())
     else:
@@ -122,22 +123,7 @@ def _apply(session: Session, found: Plan, agreed: Plan | None, *, ask: bool, as_
 def _ask() -> None:
     if not sys.stdin.isatty():
         raise click.ClickException("cannot ask whether to apply: no terminal; use -y, or a plan file")
-    click.confirm("apply this plan?", abort=True, err=True)
-
-
-@contextmanager
-def _stopped_by_interrupt(run: Run) -> Iterator[None]:
-    """Ctrl-C or SIGTERM: what runs may end, nothing more begins; a second one ends at once."""
-
-    def stop() -> None:
-        if run.stopped:
-            raise KeyboardInterrupt
-        run.stop()
-        _tell("stopping after the operation that runs; once more to stop at once")
-
-    handlers = [gevent.signal_handler(number, stop) for number in (signal.SIGINT, signal.SIGTERM)]
-    try:
-        yield
-    finally:
-        for handler in handlers:
-            handler.cancel()
+    click.echo("apply this plan? [y/N] ", nl=False, err=True)
+    select.select([sys.stdin], [], [])  # cooperative: locks are held and interrupts heard while somebody thinks
+    if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
+        raise click.ClickException("not applied: the answer was not yes; nothing was changed")

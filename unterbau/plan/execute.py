@@ -72,7 +72,7 @@ class Run:
     """Execute a plan in its session. `stop()` lets what runs end and begins nothing more."""
 
     def __init__(self, session: Session, plan: Plan, tell: Callable[[Step], None]) -> None:
-        self._session, self._plan, self._tell = session, plan, tell
+        self.session, self.plan, self._tell = session, plan, tell
         self._outcomes: dict[tuple[str, str, str], Outcome] = {}
         self._hosts: dict[str, Host] = {host.name: host for host in session.hosts}
         self.stopped = False
@@ -83,9 +83,9 @@ class Run:
 
     def execute(self) -> list[Outcome]:
         """Run every step; one outcome a planned change, in the plan's order."""
-        self._session.state.set_stage(StateStage.Execute)
-        self._session.state.is_executing = True
-        for step in steps_of(self._session, self._plan):
+        self.session.state.set_stage(StateStage.Execute)
+        self.session.state.is_executing = True
+        for step in steps_of(self.session, self.plan):
             if not self.stopped:
                 self._tell(step)
                 self._run_step(step)
@@ -93,33 +93,33 @@ class Run:
 
     def outcomes(self) -> list[Outcome]:
         """What is known so far; changes without an outcome were not run."""
-        return [self._outcomes.get(change.key, Outcome(change, "not run")) for change in self._plan.changes]
+        return [self._outcomes.get(change.key, Outcome(change, "not run")) for change in self.plan.changes]
 
     def _run_step(self, step: Step) -> None:
         by_name = {change.host: change for change in step.changes}
-        hosts = [self._hosts[name] for name in by_name if self._hosts[name] in self._session.state.active_hosts]
+        hosts = [self._hosts[name] for name in by_name if self._hosts[name] in self.session.state.active_hosts]
         for batch in self._batches(step, hosts):
-            self._session.each(lambda host: self._run_change(host, step.op_hash, by_name[host.name]), batch)
-            if any(host in self._session.state.failed_hosts for host in batch) and len(batch) < len(hosts):
+            self.session.each(lambda host: self._run_change(host, step.op_hash, by_name[host.name]), batch)
+            if any(host in self.session.state.failed_hosts for host in batch) and len(batch) < len(hosts):
                 return  # one at a time: what failed on one node is not tried on the next
 
     def _batches(self, step: Step, hosts: list[Host]) -> Iterable[list[Host]]:
-        serial = self._session.state.get_op_meta(step.op_hash).global_arguments["_serial"]
+        serial = self.session.state.get_op_meta(step.op_hash).global_arguments["_serial"]
         return [[host] for host in hosts] if serial else [hosts]
 
     def _run_change(self, host: Host, op_hash: str, change: PlannedChange) -> None:
-        self._session.messages.take_errors_of(host.name)
+        self.session.messages.take_errors_of(host.name)
         try:
-            succeeded = run_host_op(self._session.state, host, op_hash)
-            commands = self._session.state.ops[host][op_hash].operation_meta._commands or []
+            succeeded = run_host_op(self.session.state, host, op_hash)
+            commands = self.session.state.ops[host][op_hash].operation_meta._commands or []
         except Exception as error:
             self._record(change, "failed", (), f"{type(error).__name__}: {error}")
             raise
         described = tuple(describe_command(command) for command in commands)
         outcome = "failed" if not succeeded else "done" if described else "not needed"
-        self._record(change, outcome, described, *self._session.messages.take_errors_of(host.name))
+        self._record(change, outcome, described, *self.session.messages.take_errors_of(host.name))
         if not succeeded:
-            self._session.fail(host, f"{change.layer} | {change.operation} failed")
+            self.session.fail(host, f"{change.layer} | {change.operation} failed")
 
     def _record(self, change: PlannedChange, outcome: str, commands: tuple[str, ...], *errors: str) -> None:
         self._outcomes[change.key] = Outcome(change, outcome, commands, errors)

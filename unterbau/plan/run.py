@@ -64,8 +64,9 @@ def difference(agreed: Plan, found: Plan) -> str:
     return "\n".join(difflib.unified_diff(*texts, "agreed plan", "plan now", lineterm="", n=1))
 
 
-def execute(session: Session, found: Plan, root: Path, run: Run, tell: Callable[[str], None]) -> Report:
+def execute(run: Run, root: Path, tell: Callable[[str], None]) -> Report:
     """Carry out a plan, then look once more whether its hosts are now as declared."""
+    session = run.session
     outcomes = tuple(run.execute())
     problems = tuple(Problem(name, why) for name, all_of in sorted(session.problems.items()) for why in all_of)
     left = None
@@ -74,4 +75,4 @@ def execute(session: Session, found: Plan, root: Path, run: Run, tell: Callable[
         names = tuple(host.name for host in session.ready)
         with planned(session.environment, root, names, lambda _line: None, lock=False) as (_again, left):
             pass
-    return Report(found, outcomes, problems, left, run.stopped)
+    return Report(run.plan, outcomes, problems, left, run.stopped)
