@@ -53,4 +53,7 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         sys.exit(FAILED)
+    except OSError as error:  # standard output is full or gone
+        sys.stderr.write(f"cannot go on: {error}\n")
+        sys.exit(FAILED)
     sys.exit(result if isinstance(result, int) else 0)

@@ -1,6 +1,7 @@
 """What is hidden stays hidden: in commands, in changes, in the texts of others."""
 
 import json
+import shlex
 
 from pyinfra.api import StringCommand
 from pyinfra_cli.util import json_encode
@@ -40,3 +41,15 @@ def test_a_secret_text_shows_no_line() -> None:
 
 def test_json_output_of_plain_pyinfra_masks() -> None:
     assert json.dumps({"value": Hidden("json-canary")}, default=json_encode) == f'{{"value": "{MASK}"}}'
+
+
+def test_a_value_that_an_error_text_quotes_is_redacted() -> None:
+    value = 'it\'s "a" quoted\\canary'
+    Hidden(value)
+    for spelled in (shlex.quote(value), json.dumps(value), repr(value)):
+        assert "canary" not in redact(f"cannot use {spelled}")
+
+
+def test_ordinary_lines_of_a_text_of_many_are_no_secrets_by_themselves() -> None:
+    Hidden("Port 22\nuser\nthe-long-canary-token")
+    assert redact("user of Port 22: the-long-canary-token") == f"user of Port 22: {MASK}"

@@ -140,3 +140,13 @@ def test_the_report_names_what_failed_and_what_ran_otherwise() -> None:
     assert "failed      wrk-1  base | kernel | sysctl" in text
     assert "    ! permission denied" in text
     assert "NOT converged" in text
+
+
+def test_what_comes_from_a_node_cannot_rewrite_the_plan_on_a_screen() -> None:
+    hostile = TextChange("/etc/x", "-a\x1b[1A\x1b[2K\r    $ true\x85    $ rm -rf /")
+    change = replace(FORWARD, changes=(hostile,), commands=("echo \x1b]0;x\x07",))
+    text = plan_text(replace(PLAN, changes=(change,)))
+    assert not [character for character in text if ord(character) < 32 and character != "\n"]
+    assert "    -a\\x1b[1A\\x1b[2K\\r    $ true\\x85    $ rm -rf /" in text.splitlines()
+    failed = Outcome(FORWARD, "failed", (), ("\x1b[2Kall is well",))
+    assert "\x1b" not in report_text(Report(PLAN, (failed,), (), None, False))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import shlex
+import time
 from contextlib import suppress
 
 import gevent
-from paramiko import Channel, Transport
+from paramiko import Transport
 
 ANSWER_TIMEOUT_S = 10
 HEARTBEAT_S = 3
@@ -17,8 +18,10 @@ HELD_BY_ANOTHER = 75
 
 # The lock lives as long as this shell. A killed run's channel closes; a cut run's heartbeats stay away.
 _HOLD = f"""\
+umask 077
 exec 9<>{LOCK_FILE} || exit 1
 flock -n 9 || {{ cat {LOCK_FILE} >&2; exit {HELD_BY_ANOTHER}; }}
+: >{LOCK_FILE}
 read -r holder && printf '%s\\n' "$holder" >{LOCK_FILE} && echo held
 while test -n "$(timeout {SILENCE_S} head -c 1)"; do :; done
 """
@@ -35,12 +38,14 @@ class NodeLock:
         self._channel.sendall(json.dumps(holder).encode() + b"\n")
         if self._channel.recv(16) != b"held\n":
             raise OSError(self._refusal())
-        self._heart = gevent.spawn(_beat, self._channel)
+        self._beaten_s = time.monotonic()
+        self._heart = gevent.spawn(self._beat)
 
     @property
     def lost(self) -> bool:
         """Whether the node has given it up, or may have: another run could be at work there."""
-        return bool(self._channel.closed or self._channel.exit_status_ready())
+        silent = time.monotonic() - self._beaten_s > SILENCE_S - 1  # this process slept, perhaps: a lid, a Ctrl-Z
+        return bool(silent or self._channel.closed or self._channel.exit_status_ready())
 
     def release(self) -> None:
         """Give it back."""
@@ -53,9 +58,9 @@ class NodeLock:
             return f"another run holds it: {found or 'of unknown origin'}; wait for its end and try again"
         return f"{LOCK_FILE} cannot be locked there: {found}"
 
-
-def _beat(channel: Channel) -> None:
-    with suppress(OSError):  # a closed channel: whoever asks `lost` is told
-        while not channel.closed:
-            channel.sendall(b".")
-            gevent.sleep(HEARTBEAT_S)
+    def _beat(self) -> None:
+        with suppress(OSError):  # a closed channel: whoever asks `lost` is told
+            while not self._channel.closed:
+                self._channel.sendall(b".")
+                self._beaten_s = time.monotonic()
+                gevent.sleep(HEARTBEAT_S)

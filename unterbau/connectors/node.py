@@ -7,12 +7,14 @@ cut or a node that is frozen is an error in seconds, and `prove_new_connection` 
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
 
 import gevent
-from paramiko import SSHException, Transport
+from paramiko import Channel, SSHException, Transport
 from pyinfra.api.command import StringCommand
 from pyinfra.api.exceptions import ConnectError
 from pyinfra.api.state import StateStage
@@ -29,6 +31,8 @@ FACT_TIMEOUT_S = 30
 COMMAND_TIMEOUT_S = 900
 KEEPALIVE_INTERVAL_S = 5
 SILENCE_LIMIT_S = 15
+
+T = TypeVar("T")
 
 
 class NodeData(ConnectorData):
@@ -82,6 +86,10 @@ class NodeConnector(SSHConnector):
     def connect(self) -> None:
         super().connect()
         self._transport().set_keepalive(KEEPALIVE_INTERVAL_S)
+        assert self.client is not None  # noqa: S101  # for the type checker: connected
+        self.client.exec_command = partial(exec_tolerant, self.client.exec_command)  # type: ignore[method-assign]
+        if self.host.data.get("_sudo"):
+            self._check_sudo()
 
     @override
     def disconnect(self) -> None:
@@ -95,11 +103,16 @@ class NodeConnector(SSHConnector):
     def run_shell_command(
         self, command: StringCommand, print_output: bool = False, print_input: bool = False, **arguments: Any
     ) -> tuple[bool, CommandOutput]:
-        arguments["_timeout"] = arguments.get("_timeout") or self._default_timeout_s()
-        result: tuple[bool, CommandOutput] = self._watched(
-            lambda: super(NodeConnector, self).run_shell_command(command, print_output, print_input, **arguments)
-        )
-        return result
+        limit_s = arguments["_timeout"] = arguments.get("_timeout") or self._default_timeout_s()
+
+        def call() -> tuple[bool, CommandOutput]:
+            try:
+                return super(NodeConnector, self).run_shell_command(command, print_output, print_input, **arguments)
+            except TimeoutError as error:
+                self._transport().close()  # a node that does not answer one question is not asked a second
+                raise OSError(f"{self.host.name} did not answer within {limit_s} s") from error
+
+        return self._watched(call)
 
     @override
     def put_file(self, *args: Any, **kwargs: Any) -> bool:
@@ -130,9 +143,17 @@ class NodeConnector(SSHConnector):
     def lock(self, holder: str) -> None:
         """Hold this node for one run; raise ConnectError with the present holder if another run has it."""
         try:
-            self._lock = NodeLock(self._transport(), holder, sudo=bool(self.host.data.get("_sudo")))
+            with self._liveness_watch():
+                self._lock = NodeLock(self._transport(), holder, sudo=bool(self.host.data.get("_sudo")))
         except (OSError, SSHException, EOFError) as error:
             raise ConnectError(f"cannot lock {self.host.name}: {error}") from error
+
+    def _check_sudo(self) -> None:
+        """Without this, a sudo that asks for a password would ask whoever runs a plan, or hang CI."""
+        granted, _output = super().run_shell_command(StringCommand("sudo -n true"), _timeout=CONNECT_TIMEOUT_S)
+        if not granted:
+            user = self.data["ssh_user"]
+            raise ConnectError(f"{user} cannot use sudo without a password there; allow it, or log in as root")
 
     def _transport(self) -> Transport:
         transport = self.client.get_transport() if self.client is not None else None
@@ -144,7 +165,7 @@ class NodeConnector(SSHConnector):
         preparing = self.state.current_stage < StateStage.Execute
         return int(self.data["ssh_fact_timeout_s" if preparing else "ssh_command_timeout_s"])
 
-    def _watched(self, call: Callable[[], Any]) -> Any:
+    def _watched(self, call: Callable[[], T]) -> T:
         """Run `call`; if the node falls silent meanwhile, the connection is closed and an OSError says so."""
         if self._lock is not None and self._lock.lost:
             raise OSError(f"the lock on {self.host.name} was lost: another run may be at work there")
@@ -161,6 +182,31 @@ class NodeConnector(SSHConnector):
             yield
         finally:
             watch.kill(block=False)
+
+
+def exec_tolerant(execute: Callable[..., tuple[Any, Any, Any]], *args: Any, **kwargs: Any) -> tuple[Any, Any, Any]:
+    """paramiko's exec_command, whose output is decoded line by line: a byte that is not UTF-8 is shown as an escape.
+
+    paramiko's own files raise at such a byte, and what came after it would be missing without a word.
+    """
+    stdin, stdout, stderr = execute(*args, **kwargs)
+    return (
+        stdin,
+        Lines(stdout.channel, stdout.channel.makefile("rb")),
+        Lines(stderr.channel, stderr.channel.makefile_stderr("rb")),
+    )
+
+
+@dataclass(frozen=True)
+class Lines:
+    """An output of a channel as lines of text."""
+
+    channel: Channel
+    raw: Iterable[bytes]
+
+    def __iter__(self) -> Iterator[str]:
+        for line in self.raw:
+            yield line.decode("utf-8", "backslashreplace")
 
 
 def close_when_silent(transport: Transport) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pyinfra_cli  # noqa: F401  # isort: skip  # first: it makes the standard library cooperative (gevent)
 
 import json
+import os
 import select
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import click
+from pyinfra.api.host import Host
 
 from unterbau.declaration import DeclarationError, load
 from unterbau.plan import run as engine
@@ -30,9 +32,9 @@ def _tell(line: str) -> None:
     click.echo(line, err=True)
 
 
-def _tell_step(step: Step) -> None:
-    hosts = ", ".join(change.host for change in step.changes)
-    _tell(f"layer {step.layer} of {step.layers} · operation {step.number} of {step.of} · {step.title} · {hosts}")
+def _tell_step(step: Step, hosts: list[Host]) -> None:
+    names = ", ".join(host.name for host in hosts)
+    _tell(f"layer {step.layer} of {step.layers} · operation {step.number} of {step.of} · {step.title} · {names}")
 
 
 @contextmanager
@@ -52,8 +54,25 @@ def _echo_json(document: dict[str, object]) -> None:
 
 def _checked(limit: tuple[str, ...]) -> tuple[str, ...]:
     if any(not pattern.strip() for pattern in limit):
-        raise click.ClickException("cannot limit to an empty name: found --limit ''; name a node or a group")
+        raise SessionError("cannot limit to an empty name: found --limit ''; name a node or a group")
     return limit
+
+
+def _check_output(path: Path | None) -> None:
+    """Before anything is read: a plan that cannot be written was made in vain."""
+    if path is not None and not (path.parent.is_dir() and os.access(path.parent, os.W_OK)):
+        raise SessionError(f"cannot write {path}: {path.parent} is no directory that can be written to; name another")
+
+
+def _write(path: Path, text: str) -> None:
+    """Whole or not at all."""
+    new = path.with_name(f".{path.name}.new")
+    try:
+        new.write_text(text, encoding="utf-8")
+        new.replace(path)
+    except OSError as error:
+        new.unlink(missing_ok=True)
+        raise SessionError(f"cannot write {path}: {error.strerror}; make room, or name another place") from error
 
 
 @click.command("plan")
@@ -67,10 +86,11 @@ def plan_command(environment: str, limit: tuple[str, ...], as_json: bool, output
     Exit 0: no changes. 2: there are changes. 3: refused by a rule. 1: something could not be read, or is wrong.
     """
     with Interrupts(), _errors_as_sentences(as_json):
+        _check_output(output)
         found = engine.plan(environment, Path.cwd(), _checked(limit), _tell)
-    if output is not None:
-        output.write_text(found.to_json(), encoding="utf-8")
-    click.echo(found.to_json() if as_json else plan_text(found), nl=False)
+        if output is not None:
+            _write(output, found.to_json())
+        click.echo(found.to_json() if as_json else plan_text(found), nl=False)
     sys.exit(engine.exit_code_of(found))
 
 
@@ -87,7 +107,7 @@ def apply_command(target: str, limit: tuple[str, ...], as_json: bool, yes: bool)
     with Interrupts() as interrupts, _errors_as_sentences(as_json):
         agreed = read_plan_file(Path(target)) if target.endswith(".json") else None
         if agreed is not None and limit:
-            raise click.ClickException("cannot limit a plan file: it says itself for which hosts it is")
+            raise SessionError("cannot limit a plan file: it says itself for which hosts it is")
         environment = load(agreed.environment if agreed else target, Path.cwd())
         hosts = agreed.limit if agreed else _checked(limit)
         with engine.planned(environment, Path.cwd(), hosts, _tell, lock=True) as (session, found):
@@ -110,6 +130,8 @@ def _apply(run: Run, agreed: Plan | None, interrupts: Interrupts, *, ask: bool, 
         _tell("nothing was changed: the plan is incomplete or refused")
         return code
     if ask and code == CHANGES:
+        if as_json:
+            _tell(plan_text(found))
         _ask()
     interrupts.run = run
     report = engine.execute(run, Path.cwd(), _tell)
@@ -122,8 +144,8 @@ def _apply(run: Run, agreed: Plan | None, interrupts: Interrupts, *, ask: bool, 
 
 def _ask() -> None:
     if not sys.stdin.isatty():
-        raise click.ClickException("cannot ask whether to apply: no terminal; use -y, or a plan file")
+        raise SessionError("cannot ask whether to apply: no terminal; use -y, or a plan file")
     click.echo("apply this plan? [y/N] ", nl=False, err=True)
     select.select([sys.stdin], [], [])  # cooperative: locks are held and interrupts heard while somebody thinks
     if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
-        raise click.ClickException("not applied: the answer was not yes; nothing was changed")
+        raise SessionError("not applied: the answer was not yes; nothing was changed")

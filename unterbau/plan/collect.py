@@ -11,7 +11,7 @@ from pyinfra.api.state import State
 from unterbau import changes
 from unterbau.plan.model import Plan, PlannedChange, Problem
 from unterbau.plan.safety import check
-from unterbau.plan.session import Session
+from unterbau.plan.session import Session, SessionError
 from unterbau.secrets.hidden import redact
 
 
@@ -37,7 +37,9 @@ def _changes_of(session: Session, host: Host) -> dict[tuple[str, str], PlannedCh
     found = {}
     for op_hash, op_data in session.state.ops[host].items():
         if op_data.operation_meta.will_change:
-            found[op_hash, host.name] = _describe(session, host, op_hash)
+            change = _describe(session, host, op_hash)
+            if change.commands:  # else it has come right by itself since: a killed run's command may still be at work
+                found[op_hash, host.name] = change
     return found
 
 
@@ -72,20 +74,20 @@ def describe_command(command: PyinfraCommand) -> str:
 
 
 def layer_and_operation(state: State, op_hash: str) -> tuple[str, str]:
-    """("base", "kernel | sysctl") from the name "base | kernel | sysctl"; the same on every host, or a ValueError."""
+    """("base", "kernel | sysctl") from the name "base | kernel | sysctl"; the same on every host, or a SessionError."""
     names = sorted(state.get_op_meta(op_hash).names)
     if len(names) != 1:
-        raise ValueError(f"operation names must be the same on all hosts, found {names}; take the host's name out")
+        raise SessionError(f"cannot plan: an operation's name must be the same on all hosts, found {names}")
     layer, _, operation = names[0].partition(" | ")
     return (layer, operation) if operation else ("", layer)
 
 
 def _refuse_twins(state: State) -> None:
     counts = Counter(layer_and_operation(state, op_hash) for op_hash in state.op_meta)
-    twins = sorted(" | ".join(name) for name, count in counts.items() if count > 1)
+    twins = sorted(" | ".join(filter(None, name)) for name, count in counts.items() if count > 1)
     if twins:
-        raise ValueError(
-            f"operation names must differ, found twice: {', '.join(twins)}; name= each by what it is about"
+        raise SessionError(
+            f"cannot plan: operation names must differ, found twice: {', '.join(twins)}; name= each by what it is about"
         )
 
 

@@ -14,6 +14,7 @@ from pyinfra.api.state import StateStage
 from unterbau.plan.collect import describe_command, layer_and_operation
 from unterbau.plan.model import Plan, PlannedChange
 from unterbau.plan.session import Session
+from unterbau.secrets.hidden import redact
 
 OUTCOMES = ("done", "failed", "not needed", "not run")
 
@@ -71,7 +72,7 @@ def steps_of(session: Session, plan: Plan) -> list[Step]:
 class Run:
     """Execute a plan in its session. `stop()` lets what runs end and begins nothing more."""
 
-    def __init__(self, session: Session, plan: Plan, tell: Callable[[Step], None]) -> None:
+    def __init__(self, session: Session, plan: Plan, tell: Callable[[Step, list[Host]], None]) -> None:
         self.session, self.plan, self._tell = session, plan, tell
         self._outcomes: dict[tuple[str, str, str], Outcome] = {}
         self._hosts: dict[str, Host] = {host.name: host for host in session.hosts}
@@ -81,24 +82,29 @@ class Run:
         """Begin no further operation."""
         self.stopped = True
 
-    def execute(self) -> list[Outcome]:
-        """Run every step; one outcome a planned change, in the plan's order."""
+    def execute(self) -> None:
+        """Run every step, in order, on the hosts that have not failed."""
         self.session.state.set_stage(StateStage.Execute)
         self.session.state.is_executing = True
         for step in steps_of(self.session, self.plan):
-            if not self.stopped:
-                self._tell(step)
-                self._run_step(step)
-        return self.outcomes()
+            hosts = self._able(step)
+            if hosts and not self.stopped:
+                self._tell(step, hosts)
+                self._run_step(step, hosts)
 
-    def outcomes(self) -> list[Outcome]:
-        """What is known so far; changes without an outcome were not run."""
-        return [self._outcomes.get(change.key, Outcome(change, "not run")) for change in self.plan.changes]
+    def outcomes(self) -> tuple[Outcome, ...]:
+        """One a planned change, in the plan's order; those without another were not run."""
+        return tuple(self._outcomes.get(change.key, Outcome(change, "not run")) for change in self.plan.changes)
 
-    def _run_step(self, step: Step) -> None:
+    def _able(self, step: Step) -> list[Host]:
+        hosts = [self._hosts[change.host] for change in step.changes]
+        return [host for host in hosts if host in self.session.state.active_hosts]
+
+    def _run_step(self, step: Step, hosts: list[Host]) -> None:
         by_name = {change.host: change for change in step.changes}
-        hosts = [self._hosts[name] for name in by_name if self._hosts[name] in self.session.state.active_hosts]
         for batch in self._batches(step, hosts):
+            if self.stopped:
+                return
             self.session.each(lambda host: self._run_change(host, step.op_hash, by_name[host.name]), batch)
             if any(host in self.session.state.failed_hosts for host in batch) and len(batch) < len(hosts):
                 return  # one at a time: what failed on one node is not tried on the next
@@ -113,7 +119,8 @@ class Run:
             succeeded = run_host_op(self.session.state, host, op_hash)
             commands = self.session.state.ops[host][op_hash].operation_meta._commands or []
         except Exception as error:
-            self._record(change, "failed", (), f"{type(error).__name__}: {error}")
+            heard = self.session.messages.take_errors_of(host.name) or [redact(f"{type(error).__name__}: {error}")]
+            self._record(change, "failed", (), *heard)
             raise
         described = tuple(describe_command(command) for command in commands)
         outcome = "failed" if not succeeded else "done" if described else "not needed"

@@ -15,7 +15,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupts:
-    """Before a run: KeyboardInterrupt. During it: what runs may end and nothing more begins; a second one ends at once."""
+    """Before a run: KeyboardInterrupt. During it what runs may end and nothing more begins; the second ends at once."""
 
     def __init__(self) -> None:
         self.run: Run | None = None
@@ -28,6 +28,8 @@ class Interrupts:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         for handler in self._handlers:
             handler.cancel()
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # cancelling leaves no handler at all
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     def _interrupt(self) -> None:
         if self.run is None or self.run.stopped:

@@ -93,12 +93,6 @@ class Plan:
         return json.dumps({**self.body(), "digest": self.digest}, indent=2, ensure_ascii=False) + "\n"
 
 
-def digest_of(body: dict[str, Any]) -> str:
-    """sha256 of canonical JSON: sorted keys, no spaces, UTF-8."""
-    canonical = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return "sha256:" + hashlib.sha256(canonical.encode()).hexdigest()
-
-
 def read_plan_file(path: Path) -> Plan:
     """The plan of a file that is whole and still says what its digest says; PlanFileError otherwise."""
     try:

@@ -18,6 +18,7 @@ from unterbau.plan.model import Plan, Problem
 from unterbau.plan.report import CHANGES, DONE, FAILED, REFUSED, Report
 from unterbau.plan.session import Session
 from unterbau.plan.text import plan_text
+from unterbau.secrets.hidden import redact
 
 
 @contextmanager
@@ -66,13 +67,17 @@ def difference(agreed: Plan, found: Plan) -> str:
 
 def execute(run: Run, root: Path, tell: Callable[[str], None]) -> Report:
     """Carry out a plan, then look once more whether its hosts are now as declared."""
-    session = run.session
-    outcomes = tuple(run.execute())
-    problems = tuple(Problem(name, why) for name, all_of in sorted(session.problems.items()) for why in all_of)
-    left = None
-    if outcomes and session.ready and not run.stopped:
-        tell("reading again what was changed")
-        names = tuple(host.name for host in session.ready)
-        with planned(session.environment, root, names, lambda _line: None, lock=False) as (_again, left):
-            pass
-    return Report(run.plan, outcomes, problems, left, run.stopped)
+    left, session = None, run.session
+    try:
+        run.execute()
+        interrupted = run.stopped
+        if run.plan.changes and session.ready and not interrupted:
+            run.stop()  # nothing is left that an interrupt should wait for
+            tell("reading again what was changed")
+            names = tuple(host.name for host in session.ready)
+            with planned(session.environment, root, names, lambda _line: None, lock=False) as (_again, left):
+                pass
+    except KeyboardInterrupt:
+        interrupted = True
+    problems = tuple(Problem(name, redact(why)) for name in sorted(session.problems) for why in session.problems[name])
+    return Report(run.plan, run.outcomes(), problems, left, interrupted)

@@ -126,7 +126,7 @@ class Session:
             except Exception as error:  # whatever a deploy raises ends this host, not the run
                 if host in self.state.failed_hosts and isinstance(error, PyinfraError):
                     return  # pyinfra's "No hosts remaining!", after it failed the last one
-                cause = error.__cause__ or error
+                cause = getattr(error, "exception", None) or error.__cause__ or error  # pyinfra_cli wraps in both ways
                 self.fail(host, f"{type(cause).__name__}: {cause}")
 
     @contextmanager
@@ -170,4 +170,4 @@ def _limited(inventory: Any, limit: tuple[str, ...]) -> list[Host] | None:
 
 
 def _matches(host: Host, pattern: str) -> bool:
-    return fnmatchcase(host.name, pattern) or pattern in host.groups
+    return fnmatchcase(host.name, pattern) or pattern == "all" or pattern in host.groups

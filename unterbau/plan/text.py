@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from unterbau.changes import AttributeChange, TextChange
@@ -9,11 +10,18 @@ from unterbau.plan.model import Plan, PlannedChange
 from unterbau.plan.report import Report
 
 ABSENT = "(absent)"
+# What a terminal would obey instead of show. Texts come from nodes: none of them may rewrite the plan on the screen.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+
+
+def visible(line: str) -> str:
+    """A line with its control characters spelled out."""
+    return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], line)
 
 
 def plan_text(plan: Plan) -> str:
     """The whole plan as text, ending in a line break."""
-    return "\n".join(_lines(plan)) + "\n"
+    return "".join(f"{visible(line)}\n" for line in _lines(plan))
 
 
 def _lines(plan: Plan) -> Iterator[str]:
@@ -21,7 +29,7 @@ def _lines(plan: Plan) -> Iterator[str]:
         yield from change_lines(change)
         yield ""
     for problem in plan.problems:
-        yield f"! {problem.host}: {problem.sentence}"
+        yield from f"! {problem.host}: {problem.sentence}".split("\n")
     if plan.problems:
         yield ""
     for rule in plan.rules:
@@ -38,14 +46,14 @@ def change_lines(change: PlannedChange) -> Iterator[str]:
     for part in change.changes:
         yield from (f"    {line}" for line in _part(part))
     for command in change.commands:
-        first, *rest = command.splitlines() or [""]
+        first, *rest = command.split("\n")
         yield f"    $ {first}"
         yield from (f"      {line}" for line in rest)
 
 
 def _part(part: AttributeChange | TextChange) -> list[str]:
     if isinstance(part, TextChange):
-        return [part.subject, *part.diff.splitlines()]
+        return [part.subject, *part.diff.split("\n")]
     old, new = (ABSENT if value is None else value for value in (part.old, part.new))
     return [f"{part.subject}: {old} -> {new}"]
 
@@ -64,7 +72,7 @@ def summary(plan: Plan) -> str:
 
 def report_text(report: Report) -> str:
     """What an apply did: one line a change, what went wrong, and what a second look found. No line break at the end."""
-    return "\n".join(_report_lines(report))
+    return "\n".join(visible(line) for entry in _report_lines(report) for line in entry.split("\n"))
 
 
 def _report_lines(report: Report) -> Iterator[str]:

@@ -1,0 +1,144 @@
+"""A session without the network: hosts are this machine, through pyinfra's own @local connector."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from unterbau.connectors.node import Lines
+from unterbau.plan.collect import make_plan
+from unterbau.plan.execute import Run, Step
+from unterbau.plan.model import Plan
+from unterbau.plan.session import Session, SessionError
+
+Prepared = Callable[..., tuple[Session, Plan]]
+
+
+@pytest.fixture
+def prepared(tmp_path: Path) -> Prepared:
+    """Prepare a deploy on one host that is this machine."""
+
+    def prepare(deploy: str, limit: tuple[str, ...] = ()) -> tuple[Session, Plan]:
+        (tmp_path / "deploys").mkdir()
+        (tmp_path / "deploys" / "site.py").write_text(HEAD + textwrap.dedent(deploy))
+        inventory = tmp_path / "demo.py"
+        inventory.write_text('hosts = [("@local", {"number": 1})]\n')
+        environment: Any = SimpleNamespace(name="demo", path=inventory)
+        session = Session(environment, tmp_path, limit)
+        session.connect()
+        session.prepare()
+        return session, make_plan(session)
+
+    return prepare
+
+
+HEAD = """
+from pyinfra import host
+from pyinfra.api import FunctionCommand, StringCommand, operation
+from pyinfra.operations import server
+from unterbau import changes
+
+"""
+
+
+def test_an_exception_in_a_deploy_is_a_problem_of_its_host(prepared: Prepared) -> None:
+    _, plan = prepared("host.data.missing_name")
+    assert [problem.host for problem in plan.problems] == ["@local"]
+    assert "missing_name" in plan.problems[0].sentence
+
+
+def test_an_exception_in_an_operation_is_a_problem_of_its_host(prepared: Prepared) -> None:
+    _, plan = prepared("""
+        @operation()
+        def broken():
+            raise KeyError("not there")
+            yield ""
+        broken(name="x")
+        """)
+    assert [problem.host for problem in plan.problems] == ["@local"]
+    assert "not there" in plan.problems[0].sentence
+
+
+def test_a_refusal_fails_the_plan_with_its_sentence(prepared: Prepared) -> None:
+    _, plan = prepared("""
+        @operation()
+        def refused():
+            yield from changes.refuse("cannot do x: found y; do z")
+        refused(name="x")
+        """)
+    assert [problem.sentence for problem in plan.problems] == ["cannot do x: found y; do z"]
+
+
+def test_a_fact_that_fails_fails_the_plan(prepared: Prepared) -> None:
+    _, plan = prepared("""
+        from pyinfra.api import FactBase
+        class Broken(FactBase):
+            def command(self):
+                return "echo the reason >&2; exit 3"
+        @operation()
+        def asks():
+            host.get_fact(Broken)
+            yield "true"
+        asks(name="x")
+        """)
+    assert any("the reason" in problem.sentence for problem in plan.problems), plan.problems
+
+
+def test_output_that_is_not_utf_8_is_not_cut_short() -> None:
+    lines: Any = Lines(None, [b"one\n", b"b\xe9d\n", b"three\n"])  # type: ignore[arg-type]
+    assert list(lines) == ["one\n", "b\\xe9d\n", "three\n"]
+
+
+def test_two_operations_of_one_name_are_refused_with_a_sentence(prepared: Prepared) -> None:
+    with pytest.raises(SessionError, match="names must differ, found twice: x;"):
+        prepared(2 * 'server.shell(name="x", commands=["true"])\n')
+
+
+def test_a_change_that_has_come_right_since_is_no_change(prepared: Prepared) -> None:
+    _, plan = prepared("""
+        seen = []
+        @operation()
+        def once():
+            seen.append(1)
+            if len(seen) == 1:
+                yield "true"
+        once(name="x")
+        """)
+    assert plan.changes == ()
+    assert sum(plan.unchanged.values()) == 1
+
+
+def test_a_run_keeps_the_reason_when_its_last_host_fails(prepared: Prepared) -> None:
+    session, plan = prepared('server.shell(name="x", commands=["echo the real reason >&2; exit 1"])')
+    run = Run(session, plan, lambda _step, _hosts: None)
+    run.execute()
+    (outcome,) = run.outcomes()
+    assert outcome.outcome == "failed"
+    assert any("the real reason" in error for error in outcome.errors), outcome.errors
+
+
+def test_a_stopped_run_begins_nothing_more(prepared: Prepared) -> None:
+    session, plan = prepared("""
+        server.shell(name="first", commands=["true"])
+        server.shell(name="second", commands=["true"])
+        """)
+
+    def stop(step: Step, _hosts: object) -> None:
+        if step.number == 1:
+            run.stop()
+
+    run = Run(session, plan, stop)
+    run.execute()
+    assert [outcome.outcome for outcome in run.outcomes()] == ["not run", "not run"]
+
+
+@pytest.mark.parametrize("limit", [("all",), ("hosts",), ("@loc*",)])
+def test_a_limit_is_a_name_a_pattern_or_a_group(prepared: Prepared, limit: tuple[str, ...]) -> None:
+    _, plan = prepared('server.shell(name="x", commands=["true"])', limit)
+    assert plan.hosts == ("@local",)
+    assert plan.limit == limit
