@@ -59,3 +59,9 @@ security_upgrades = SecurityUpgrades(reboot_window_start="02:00", reboot_window_
 journal = Journal(max_use_mib=512, keep_free_mib=1024, max_retention_days=30)
 
 flows_ssh = (Flow(name="ssh", source="controllers", target="all", protocol="tcp", ports=(22,)),)
+
+# For `island="servers"`; an environment with another island, or none, sets this name itself.
+flows_time = (Flow(name="ntp", source="all", target="servers", protocol="udp", ports=(123,)),)
+
+# For `island="servers"`; an environment with another island, or none, sets this name itself.
+flows_time = (Flow(name="ntp", source="all", target="servers", protocol="udp", ports=(123,)),)

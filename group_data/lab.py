@@ -1,7 +1,7 @@
 # The lab: five machines on one host, with no way out but to Debian's packages.
 from __future__ import annotations
 
-from unterbau.declaration import Flow, Kernel, Network, Operator, TimeSync, public_key_file
+from unterbau.declaration import Kernel, Network, Operator, TimeSync, public_key_file
 
 network = Network(cidr="10.77.0.0/24", domain="lab.internal", controllers=("10.77.0.1/32",))
 
@@ -43,5 +43,3 @@ operators = (
         authorized_keys=(public_key_file("/var/lib/unterbau/lab/ssh/id_ed25519.pub", made_by="run `unterbau lab up`"),),
     ),
 )
-
-flows_time = (Flow(name="ntp", source="all", target="servers", protocol="udp", ports=(123,)),)

@@ -172,14 +172,35 @@ def test_both_addresses_of_a_point_to_point_network_are_hosts(demo: Path) -> Non
     assert [str(node.address) for node in load("demo", demo).nodes] == ["10.9.0.10", "10.9.0.11"]
 
 
+@pytest.mark.parametrize("source", ["all", "demo", "10.9.0.0/24"])
+def test_the_time_may_be_reached_through_a_group_or_a_range(demo: Path, source: str) -> None:
+    data = demo / "group_data" / "all.py"
+    data.write_text(data.read_text().replace('name="ntp", source="all"', f'name="ntp", source="{source}"'))
+    assert source in {flow.source for flow in flows_of(load("demo", demo).data["srv-1"]) if flow.name == "ntp"}
+
+
+@pytest.mark.parametrize("source", ["servers", "10.9.0.11/32", "controllers"])
+def test_a_flow_that_leaves_a_node_without_time_is_a_problem(demo: Path, source: str) -> None:
+    data = demo / "group_data" / "all.py"
+    data.write_text(data.read_text().replace('name="ntp", source="all"', f'name="ntp", source="{source}"'))
+    with pytest.raises(DeclarationError, match=r"no flow to the time \(udp 123\) of servers from .*wrk-1;"):
+        load("demo", demo)
+
+
+def test_without_an_island_no_flow_to_it_is_asked_for(demo: Path) -> None:
+    data = demo / "group_data" / "all.py"
+    data.write_text(data.read_text().replace(', island="servers"', "").replace("flows_time", "_flows_time"))
+    assert load("demo", demo).data["wrk-1"]["time_sync"].island is None
+
+
 def test_flows_of_a_layer_add_to_those_of_others(demo: Path) -> None:
     write(
         demo / "group_data" / "servers.py",
         'flows_etcd = (Flow(name="etcd", source="servers", target="servers", protocol="tcp", ports=("2379-2380",)),)\n',
     )
     data = load("demo", demo).data
-    assert [flow.name for flow in flows_of(data["srv-1"])] == ["etcd", "metrics", "nodeports", "ssh"]
-    assert [flow.name for flow in flows_of(data["wrk-1"])] == ["metrics", "nodeports", "ssh"]
+    assert [flow.name for flow in flows_of(data["srv-1"])] == ["etcd", "metrics", "nodeports", "ntp", "ssh"]
+    assert [flow.name for flow in flows_of(data["wrk-1"])] == ["metrics", "nodeports", "ntp", "ssh"]
     assert all(isinstance(flow, Flow) for flow in flows_of(data["srv-1"]))
 
 

@@ -40,7 +40,7 @@ class Node(Declaration):
     name: HostName = Field(description="host name, one RFC 1123 label")
     address: Address = Field(description="IPv4 address inside `network.cidr`, for example 10.77.0.11")
     ssh_user: UserName = Field("root", description="who logs in; anyone but root needs sudo without a password")
-    ssh_port: Port = Field(22, description="the port that is connected to")
+    ssh_port: Port = Field(22, description="the port that is connected to: where sshd listens, `ssh_server.port`")
     ssh_key: FilePath | None = Field(None, description="path of the private key; None asks the SSH agent")
     known_hosts: FilePath = Field(description="path of the OpenSSH known_hosts file with the node's key")
 

@@ -143,6 +143,15 @@ def root_may_log_in(view: View) -> Iterator[Problem]:
             yield view.at(node, "ssh_user", "'root'", allowed)
 
 
+def ssh_ports_agree(view: View) -> Iterator[Problem]:
+    """A run that moves sshd to another port than it connects to would cut itself off."""
+    for node in view.valid_nodes():
+        server = view.data[node.name].get("ssh_server")
+        if isinstance(server, SshServer) and view.collector.valid(server) and server.port != node.ssh_port:
+            allowed = f"{server.port}, where sshd listens (ssh_server.port at {view.where(server)})"
+            yield view.at(node, "ssh_port", str(node.ssh_port), allowed)
+
+
 def reboots_fit(view: View) -> Iterator[Problem]:
     """Every node of the environment gets a slot of the window."""
     for upgrades, _ in view.values("security_upgrades"):
@@ -168,5 +177,5 @@ def _list(names: Iterable[str]) -> str:
 _RULES: tuple[Rule, ...] = (
     node_names_once, addresses_once, addresses_inside, one_network, groups_not_empty, members_once, servers_odd,
     data_there, operators_once, operator_keys_readable, island_there,
-    root_may_log_in, reboots_fit,
+    root_may_log_in, ssh_ports_agree, reboots_fit,
 )  # fmt: skip

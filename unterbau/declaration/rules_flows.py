@@ -1,9 +1,9 @@
-"""Rules about flows: their groups exist, they count where they should, and the controllers are not locked out."""
+"""Rules about flows: their groups exist, they count where they should, and SSH and the time can be reached."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 from unterbau.declaration.explain import near
@@ -12,7 +12,10 @@ from unterbau.declaration.flow import CONTROLLERS, Flow, is_flows
 from unterbau.declaration.node import Network
 from unterbau.declaration.problems import Problem
 from unterbau.declaration.ssh import SshServer
+from unterbau.declaration.system import TimeSync
 from unterbau.declaration.view import View
+
+NTP = 123
 
 
 def _flows(view: View) -> list[tuple[Flow, list[str]]]:
@@ -75,18 +78,49 @@ def _shut_port(view: View, node: str) -> int:
     """The port of a node's SSH server if the controllers can't reach it; 0 if they can, or if that is not known."""
     data = view.data[node]
     server, network = data.get("ssh_server"), data.get("network")
-    if not isinstance(server, SshServer) or not isinstance(network, Network) or not _all_known(view, data):
+    if not isinstance(server, SshServer) or not isinstance(network, Network) or not _known(view, data, server, network):
         return 0
-    mine = [flow for flow in _of_node(view, view.data[node]) if node in view.groups.get(flow.target, ())]
-    fit = [flow for flow in mine if flow.protocol == "tcp" and _has(flow, server.port)]
+    fit = _to(view, node, "tcp", server.port)
     return 0 if all(_open_to(fit, controller) for controller in network.controllers) else server.port
 
 
-def _all_known(view: View, data: Mapping[str, Any]) -> bool:
-    """Whether nothing that decides about SSH failed on its own: it may have been the flow that is missed."""
+def time_is_reached(view: View) -> Iterator[Problem]:
+    """With an island, every node asks its members; without this a node would have no time, and nothing would say so."""
+    for time_sync, nodes in view.values("time_sync") if view.readable and not near("flows", view.unknown) else ():
+        members = view.groups.get(time_sync.island, ()) if isinstance(time_sync, TimeSync) else ()
+        deaf = [node for node in nodes if any(not _answers(view, member, node) for member in members)]
+        if deaf:
+            flow = f'Flow(name="ntp", source="all", target="{time_sync.island}", protocol="udp", ports=({NTP},))'
+            found = f"no flow to the time (udp {NTP}) of {time_sync.island} from {', '.join(deaf)}"
+            yield view.here("flows", found, flow)
+
+
+def _answers(view: View, member: str, node: str) -> bool:
+    """Whether a member accepts NTP from a node; True as well if that is not known."""
+    if member == node or not _known(view, view.data[member]):
+        return True
+    addresses = [one.address for one in view.valid_nodes() if one.name == node]
+    return not addresses or any(
+        node in view.groups.get(flow.source, ()) or _inside(addresses[0], flow.source)
+        for flow in _to(view, member, "udp", NTP)
+    )
+
+
+def _inside(address: IPv4Address, source: str) -> bool:
+    return source[:1].isdigit() and address in IPv4Network(source)
+
+
+def _known(view: View, data: Mapping[str, Any], *parts: object) -> bool:
+    """Whether no flow failed on its own, nor one of `parts`: it may have been the flow that is missed."""
     flows = [data[name] for name in data if is_flows(name)]
-    parts = [data["ssh_server"], data["network"], *(flow for one in flows if isinstance(one, tuple) for flow in one)]
-    return all(isinstance(one, tuple) for one in flows) and all(view.collector.valid(part) for part in parts)
+    every = [*parts, *(flow for one in flows if isinstance(one, tuple) for flow in one)]
+    return all(isinstance(one, tuple) for one in flows) and all(view.collector.valid(part) for part in every)
+
+
+def _to(view: View, node: str, protocol: str, port: int) -> list[Flow]:
+    """Flows that the node accepts on this port."""
+    mine = [flow for flow in _of_node(view, view.data[node]) if node in view.groups.get(flow.target, ())]
+    return [flow for flow in mine if flow.protocol == protocol and _has(flow, port)]
 
 
 def _has(flow: Flow, port: int) -> bool:
@@ -101,5 +135,5 @@ def _open_to(flows: list[Flow], controller: IPv4Network) -> bool:
 
 
 flow_rules: tuple[Callable[[View], Iterator[Problem]], ...] = (
-    flow_names_once, flow_groups_there, flows_reach_target, controllers_reach_ssh,
+    flow_names_once, flow_groups_there, flows_reach_target, controllers_reach_ssh, time_is_reached,
 )  # fmt: skip

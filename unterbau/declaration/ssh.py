@@ -33,7 +33,7 @@ Algorithms = Annotated[Some[Annotated[str, AfterValidator(algorithm)]], AfterVal
 class SshServer(Declaration):
     """sshd of every node: keys only, no passwords. The defaults include what paramiko, our client, speaks."""
 
-    port: Port = Field(22, description="where sshd listens")
+    port: Port = Field(22, description="where sshd listens; each node's `ssh_port` is the same")
     ciphers: Algorithms = Field(
         (
             "chacha20-poly1305@openssh.com", "aes256-gcm@openssh.com", "aes128-gcm@openssh.com",

@@ -11,12 +11,14 @@ from unterbau.declaration.base import Declaration
 from unterbau.declaration.explain import near, rule
 from unterbau.declaration.fields import ClockTime, DomainName, Group, Many, different, matching
 
-_SYSCTL = re.compile(r"([a-z]+)([./][A-Za-z0-9_*:@-]+)+")
+_SYSCTL = re.compile(r"([a-z]+)([./][A-Za-z0-9_:@-]+)+")
 _SYSCTL_TREES = ("abi", "crypto", "debug", "dev", "fs", "kernel", "net", "sunrpc", "user", "vm")
 
 
 def sysctl_name(text: str) -> str:
     """A dotted name under one of the kernel's trees. Source: Linux Documentation/admin-guide/sysctl."""
+    if "*" in text:
+        raise ValueError("one name without '*', which the running kernel has no value for: net.ipv4.conf.all.rp_filter")
     parts = _SYSCTL.fullmatch(text)
     if not parts or parts[1] not in _SYSCTL_TREES:
         known = ", ".join(_SYSCTL_TREES)

@@ -12,3 +12,4 @@ security_upgrades = SecurityUpgrades(reboot_window_start="02:00", reboot_window_
 journal = Journal(max_use_mib=512)
 time_sync = TimeSync(servers=("ntp.example",), island="servers")
 flows_ssh = (Flow(name="ssh", source="controllers", target="all", protocol="tcp", ports=(22,)),)
+flows_time = (Flow(name="ntp", source="all", target="servers", protocol="udp", ports=(123,)),)
