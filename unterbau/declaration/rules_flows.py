@@ -87,7 +87,7 @@ def _shut_port(view: View, node: str) -> int:
 def time_is_reached(view: View) -> Iterator[Problem]:
     """With an island, every node asks its members; without this a node would have no time, and nothing would say so."""
     for time_sync, nodes in view.values("time_sync") if view.readable and not near("flows", view.unknown) else ():
-        members = view.groups.get(time_sync.island, ()) if isinstance(time_sync, TimeSync) else ()
+        members = view.groups.get(time_sync.island or "", ()) if isinstance(time_sync, TimeSync) else ()
         deaf = [node for node in nodes if any(not _answers(view, member, node) for member in members)]
         if deaf:
             flow = f'Flow(name="ntp", source="all", target="{time_sync.island}", protocol="udp", ports=({NTP},))'
