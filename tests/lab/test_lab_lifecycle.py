@@ -62,14 +62,31 @@ def test_up_brings_five_machines_and_a_second_up_changes_nothing(spare: LabComma
     first = json.loads(spare.must("up", "--json"))
     assert first["changed"]
     assert [row["state"] for row in first["machines"]] == ["running"] * 5
-    assert all(0 < row["login_s"] < 10 for row in first["machines"])
+    assert all(row["login_s"] > 0 for row in first["machines"])
     assert all(row["memory_mib"] > 1 for row in first["machines"])
 
     before, pins = leaders(spare.lab), spare.lab.known_hosts.read_text()
     second = json.loads(spare.must("up", "--json"))
-    assert not second["changed"]
+    assert (second["changed"], second["put_in_place"]) == (False, [])
+    assert "nothing to do" in spare.must("up")
     assert leaders(spare.lab) == before
     assert spare.lab.known_hosts.read_text() == pins
+
+
+def test_a_directory_with_other_things_in_it_stays_as_it_was(tmp_path: Path) -> None:
+    """Whoever points the lab at /srv gets a folder in it: neither its mode nor its content is the lab's to change."""
+    (tmp_path / "precious").write_text("kept")
+    tmp_path.chmod(0o755)
+    command = LabCommand({
+        "UNTERBAU_LAB_NAME": "other", "UNTERBAU_LAB_SUBNET": "10.78.252.0/24", "UNTERBAU_LAB_DIR": str(tmp_path),
+    })  # fmt: skip
+    try:
+        command.must("up")
+        assert {path.name for path in tmp_path.iterdir()} == {"precious", "unterbau-other"}
+    finally:
+        command.must("down")
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("precious", "kept")]
+    assert tmp_path.stat().st_mode & 0o777 == 0o755
 
 
 def test_down_leaves_nothing_and_can_be_said_twice(spare: LabCommand) -> None:
@@ -155,9 +172,12 @@ def test_what_was_taken_from_the_network_comes_back(spare: LabCommand) -> None:
     hosts = network.HOSTS.read_text()
     network.HOSTS.write_text(network.without_block(lab, hosts))
     Group(f"{lab.group}/proxy").kill()
-    spare.must("up")
+    said = json.loads(spare.must("up", "--json"))
+    assert (said["changed"], said["put_in_place"]) == (True, ["rules", "names", "proxy"])
     assert network.is_up(lab)
     assert leaders(lab) == before
+    Group(f"{lab.group}/proxy").kill()
+    assert "put in place: proxy; all five machines were up" in spare.must("up")
 
 
 def test_a_machine_that_switched_itself_off_is_down_and_one_that_rebooted_is_back(spare: LabCommand) -> None:

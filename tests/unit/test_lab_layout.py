@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from unterbau.lab.errors import LabError
@@ -30,8 +32,14 @@ def test_a_second_lab_shares_no_name_and_no_place() -> None:
 
 def test_directories_can_be_put_elsewhere() -> None:
     lab = lab_from({"UNTERBAU_LAB_DIR": "/a", "UNTERBAU_CACHE_DIR": "/b"})
-    assert str(lab.machines[0].upper) == "/a/machines/srv-1/upper"
+    assert str(lab.machines[0].upper) == "/a/unterbau-lab/machines/srv-1/upper"
     assert str(lab.lock) == "/b/lab.lock"
+
+
+def test_two_labs_in_one_directory_have_a_folder_each_and_the_directory_is_neithers() -> None:
+    second = {"UNTERBAU_LAB_NAME": "b", "UNTERBAU_LAB_SUBNET": "10.78.1.0/24"}
+    folders = {lab_from({"UNTERBAU_LAB_DIR": "/srv", **which}).state for which in ({}, second)}
+    assert folders == {Path("/srv/unterbau-lab"), Path("/srv/unterbau-b")}
 
 
 @pytest.mark.parametrize(
@@ -45,6 +53,9 @@ def test_directories_can_be_put_elsewhere() -> None:
         ({"UNTERBAU_LAB_SUBNET": "8.8.8.0/24"}, "not a private /24"),
         ({"UNTERBAU_LAB_SUBNET": "10.77.0.1/24"}, "has host bits set"),
         ({"UNTERBAU_LAB_SUBNET": "somewhere"}, "somewhere"),
+        ({"UNTERBAU_LAB_DIR": "here"}, "UNTERBAU_LAB_DIR 'here'"),
+        ({"UNTERBAU_LAB_DIR": ""}, "use an absolute path"),
+        ({"UNTERBAU_CACHE_DIR": "../cache"}, "UNTERBAU_CACHE_DIR '../cache'"),
     ],
 )
 def test_a_lab_that_cannot_be_is_refused(environment: dict[str, str], said: str) -> None:

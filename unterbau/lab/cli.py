@@ -41,6 +41,12 @@ def _failing_with_1() -> Iterator[None]:
         raise click.exceptions.Exit(1) from error
 
 
+def _our_lab() -> Lab:
+    if os.geteuid() != 0:  # keys and records are root's: to anyone else a lab would look empty
+        raise LabError("cannot work on the lab: it takes root; run it with sudo")
+    return lab_from()
+
+
 def _say(json_wanted: bool) -> Callable[[str], None]:
     def say(line: str) -> None:
         click.echo(line, err=json_wanted)
@@ -77,24 +83,26 @@ def up(json_wanted: bool) -> None:
     """
     from unterbau.lab import lifecycle
 
-    here = lab_from()
+    here = _our_lab()
     outcome = lifecycle.up(here, _say(json_wanted))
     rows = [{**row, "login_s": outcome.booted.get(row["name"])} for row in lifecycle.status(here)]
     if json_wanted:
+        changed = bool(outcome.booted or outcome.put_in_place)
         found = {"machines": rows, "errors": outcome.errors, "seconds": round(outcome.seconds, 2)}
-        click.echo(json.dumps({"changed": bool(outcome.booted), **found}))
+        click.echo(json.dumps({"changed": changed, "put_in_place": outcome.put_in_place, **found}))
     else:
         _table(rows)
     if outcome.errors:
         raise LabError("\n".join(outcome.errors.values()))
     if not json_wanted:
-        click.echo(_closing(outcome.booted))
+        click.echo(_closing(outcome.booted, outcome.put_in_place))
 
 
-def _closing(booted: dict[str, float]) -> str:
-    if not booted:
-        return "nothing to do: all five machines were up"
-    return f"{len(booted)} booted, all five answer SSH after {max(booted.values()):.1f} s"
+def _closing(booted: dict[str, float], put_in_place: list[str]) -> str:
+    parts = f"put in place: {', '.join(put_in_place)}; " if put_in_place else ""
+    if booted:
+        return f"{parts}{len(booted)} booted, all five answer SSH after {max(booted.values()):.1f} s"
+    return f"{parts or 'nothing to do: '}all five machines were up"
 
 
 @lab.command()
@@ -104,7 +112,7 @@ def down(purge_cache: bool, json_wanted: bool) -> None:
     """Take the machines, their disks and their network away; caches stay."""
     from unterbau.lab import lifecycle
 
-    changed = lifecycle.down(lab_from(), _say(json_wanted), purge_cache=purge_cache)
+    changed = lifecycle.down(_our_lab(), _say(json_wanted), purge_cache=purge_cache)
     if json_wanted:
         click.echo(json.dumps({"changed": changed}))
     else:
@@ -117,7 +125,7 @@ def status(json_wanted: bool) -> None:
     """Each machine's state (running, paused, down), memory, time since boot and faults."""
     from unterbau.lab import lifecycle
 
-    here = lab_from()
+    here = _our_lab()
     rows = lifecycle.status(here)
     if json_wanted:
         click.echo(json.dumps({"machines": rows}))
@@ -134,7 +142,7 @@ def shell(node: str, command: tuple[str, ...]) -> None:
 
     from unterbau.lab import ssh
 
-    here = lab_from()
+    here = _our_lab()
     one = here.machine(node)
     if not here.known_hosts.exists():
         raise LabError(f"cannot reach {node}: the lab is down; run `unterbau lab up`")
@@ -154,7 +162,7 @@ def fault() -> None:
 def _do(node: str, act: Callable[[Lab, Machine], str]) -> None:
     from unterbau.lab import lifecycle
 
-    here = lab_from()
+    here = _our_lab()
     one = here.machine(node)
     with lifecycle.locked(here, click.echo):
         click.echo(act(here, one))
@@ -228,7 +236,7 @@ def undo(node: str | None, kind: str | None) -> None:
     """Take back every fault: of NODE only, of KIND (kill, pause, cut, slow, fill) only."""
     from unterbau.lab import faults, lifecycle
 
-    here = lab_from()
+    here = _our_lab()
     if node is not None:
         here.machine(node)
     if kind is not None and kind not in faults.KINDS:
@@ -246,7 +254,7 @@ def listing(json_wanted: bool) -> None:
 
     from unterbau.lab import faults
 
-    found = [asdict(one) for one in faults.active(lab_from())]
+    found = [asdict(one) for one in faults.active(_our_lab())]
     if json_wanted:
         click.echo(json.dumps(found))
         return

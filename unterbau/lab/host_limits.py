@@ -26,16 +26,17 @@ def enough() -> bool:
     return not too_low(_current())
 
 
-def lift(lab: Lab) -> None:
-    """Raise what is too low, and remember what it was."""
+def lift(lab: Lab) -> bool:
+    """Raise what is too low, and remember what it was; whether anything was."""
     low = too_low(_current())
     if not low:
-        return
+        return False
     # Written first: if this run ends here, `down` puts back what may not even have been changed.
     record = lab.cache / _RECORD
     record.write_text(json.dumps({**low, **_recorded(record)}))
     for name in low:
         (_SYSCTL / name).write_text(str(WANTED[name]))
+    return True
 
 
 def put_back(lab: Lab) -> None:

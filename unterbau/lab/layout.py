@@ -119,9 +119,24 @@ def lab_from(environ: Mapping[str, str] = os.environ) -> Lab:
     return Lab(
         name=name,
         subnet=_subnet(name, environ.get("UNTERBAU_LAB_SUBNET")),
-        state=Path(environ.get("UNTERBAU_LAB_DIR", f"/var/lib/unterbau/{name}")),
-        cache=Path(environ.get("UNTERBAU_CACHE_DIR", "/var/cache/unterbau")),
+        state=_state(name, environ),
+        cache=_directory("UNTERBAU_CACHE_DIR", environ.get("UNTERBAU_CACHE_DIR", "/var/cache/unterbau")),
     )
+
+
+def _state(name: str, environ: Mapping[str, str]) -> Path:
+    # A folder of our own in the one that was named: `down` removes it whole, and /srv is not ours.
+    parent = environ.get("UNTERBAU_LAB_DIR")
+    if parent is None:
+        return Path("/var/lib/unterbau") / name
+    return _directory("UNTERBAU_LAB_DIR", parent) / f"unterbau-{name}"
+
+
+def _directory(variable: str, text: str) -> Path:
+    path = Path(text)
+    if not path.is_absolute():
+        raise LabError(f"cannot use {variable} {text!r}: not a place of its own; use an absolute path")
+    return path
 
 
 def _subnet(name: str, text: str | None) -> IPv4Network:

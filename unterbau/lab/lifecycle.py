@@ -23,9 +23,10 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What `up` did: machines booted now, with the seconds until a login worked; errors by machine."""
+    """What `up` did: machines booted now, with the seconds until a login worked; what else it put in place; errors."""
 
     booted: dict[str, float]
+    put_in_place: list[str]
     errors: dict[str, str]
     seconds: float
 
@@ -33,8 +34,6 @@ class Outcome:
 @contextmanager
 def locked(lab: Lab, say: Say) -> Iterator[None]:
     """Hold the lab's lock; says who holds it while waiting. The kernel lets go of it when the process ends."""
-    if os.geteuid() != 0:
-        raise LabError("cannot work on the lab: it takes root; run it with sudo")
     lab.cache.mkdir(parents=True, exist_ok=True)
     with lab.lock.open("a+") as file:
         try:
@@ -68,7 +67,7 @@ def up(lab: Lab, say: Say) -> Outcome:
     with locked(lab, say):
         started = time.monotonic()
         if healthy(lab):
-            return Outcome({}, {}, time.monotonic() - started)
+            return Outcome({}, [], {}, time.monotonic() - started)
         return _repair(lab, say)
 
 
@@ -82,25 +81,25 @@ def _repair(lab: Lab, say: Say) -> Outcome:
         for one in lab.machines:
             machine.prepare(lab, one, base)
     started = time.monotonic()
-    host_limits.lift(lab)
-    network.up(lab, recipe)
+    limits = ["host limits"] if host_limits.lift(lab) else []
+    parts = limits + network.up(lab, recipe)
     dead = [one for one in lab.machines if not _alive(lab, one)]
     for one in dead:
         say(f"booting {one.name}")
         machine.stop(lab, one)
         machine.boot(lab, one)
     faults.restore(lab)
-    return _outcome(lab, dead, started)
+    return _outcome(lab, dead, parts, started)
 
 
-def _outcome(lab: Lab, dead: list[Machine], started: float) -> Outcome:
+def _outcome(lab: Lab, dead: list[Machine], parts: list[str], started: float) -> Outcome:
     errors = {fault.node: _unreachable(fault) for fault in faults.active(lab) if fault.kind in ("pause", "cut")}
     reachable = [one for one in lab.machines if one.name not in errors]
     reached = ssh.logins_s(lab, reachable, started, _LOGIN_TIMEOUT_S)
     names = {one.name for one in dead}
     booted = {name: round(took, 2) for name, took in reached.items() if isinstance(took, float) and name in names}
     errors |= {name: str(took) for name, took in reached.items() if isinstance(took, LabError)}
-    return Outcome(booted, errors, time.monotonic() - started)
+    return Outcome(booted, parts, errors, time.monotonic() - started)
 
 
 def _unreachable(fault: faults.Fault) -> str:

@@ -109,16 +109,23 @@ def overlapping_route(lab: Lab, routes: list[dict[str, str]]) -> str | None:
 
 def is_up(lab: Lab) -> bool:
     """Whether bridge, rules, names and proxy are all there."""
-    return (
-        _bridge_is_up(lab)
-        and hosts_block(lab) in HOSTS.read_text()
-        and _proxy_group(lab).populated()
-        and succeeds("nft", "list", "table", "inet", lab.table)
-    )
+    return not missing(lab)
 
 
-def up(lab: Lab, recipe: Recipe) -> None:
-    """Make what is missing of it; what is there stays."""
+def missing(lab: Lab) -> list[str]:
+    """Which of bridge, rules, names and proxy are not there."""
+    there = {
+        "bridge": _bridge_is_up(lab),
+        "rules": succeeds("nft", "list", "table", "inet", lab.table),
+        "names": hosts_block(lab) in HOSTS.read_text(),
+        "proxy": _proxy_group(lab).populated(),
+    }
+    return [part for part, is_there in there.items() if not is_there]
+
+
+def up(lab: Lab, recipe: Recipe) -> list[str]:
+    """Make what is missing of it, and say what was; what is there stays."""
+    lacking = missing(lab)
     if not Path("/sys/class/net", lab.bridge).exists():
         taken = overlapping_route(lab, json.loads(run("ip", "-4", "-j", "route", "show") or "[]"))
         if taken is not None:
@@ -134,6 +141,7 @@ def up(lab: Lab, recipe: Recipe) -> None:
     _write_hosts(lab, hosts_block(lab))
     if not _proxy_group(lab).populated():
         _start_proxy(lab, recipe)
+    return lacking
 
 
 def down(lab: Lab) -> None:
