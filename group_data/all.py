@@ -62,6 +62,3 @@ flows_ssh = (Flow(name="ssh", source="controllers", target="all", protocol="tcp"
 
 # For `island="servers"`; an environment with another island, or none, sets this name itself.
 flows_time = (Flow(name="ntp", source="all", target="servers", protocol="udp", ports=(123,)),)
-
-# For `island="servers"`; an environment with another island, or none, sets this name itself.
-flows_time = (Flow(name="ntp", source="all", target="servers", protocol="udp", ports=(123,)),)
