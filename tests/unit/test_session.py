@@ -1,4 +1,4 @@
-"""A session without the network: hosts are this machine, through pyinfra's own @local connector."""
+"""A session without the network: this machine through pyinfra's @local connector, or a row of its @fake hosts."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from pyinfra.api import Host, State
+from pyinfra.api.state import BaseStateCallback
 
 from unterbau.connectors.node import Lines
 from unterbau.plan.collect import make_plan
@@ -21,13 +23,15 @@ Prepared = Callable[..., tuple[Session, Plan]]
 
 @pytest.fixture
 def prepared(tmp_path: Path) -> Prepared:
-    """Prepare a deploy on one host that is this machine."""
+    """Prepare a deploy, on this machine if nothing else is said."""
 
-    def prepare(deploy: str, limit: tuple[str, ...] = ()) -> tuple[Session, Plan]:
+    def prepare(
+        deploy: str, limit: tuple[str, ...] = (), hosts: str = '[("@local", {"number": 1})]'
+    ) -> tuple[Session, Plan]:
         (tmp_path / "deploys").mkdir()
         (tmp_path / "deploys" / "site.py").write_text(HEAD + textwrap.dedent(deploy))
         inventory = tmp_path / "demo.py"
-        inventory.write_text('hosts = [("@local", {"number": 1})]\n')
+        inventory.write_text(f"hosts = {hosts}\n")
         environment: Any = SimpleNamespace(name="demo", path=inventory)
         session = Session(environment, tmp_path, limit)
         session.connect()
@@ -37,6 +41,7 @@ def prepared(tmp_path: Path) -> Prepared:
     return prepare
 
 
+HERE = '[("@local", {})]'
 HEAD = """
 from pyinfra import host
 from pyinfra.api import FunctionCommand, StringCommand, operation
@@ -142,3 +147,41 @@ def test_a_limit_is_a_name_a_pattern_or_a_group(prepared: Prepared, limit: tuple
     _, plan = prepared('server.shell(name="x", commands=["true"])', limit)
     assert plan.hosts == ("@local",)
     assert plan.limit == limit
+
+
+ROW = """[
+    ("@fake/a", {"fake_delay": 0}),
+    ("@fake/b", {"fake_delay": 0, "fake_responses": {"act": {"success": False, "stderr": "no"}}}),
+    ("@fake/c", {"fake_delay": 0}),
+]"""
+
+
+def outcomes(session: Session, plan: Plan, stop_at: str = "") -> list[str]:
+    """What became of each change; the run is stopped when the host `stop_at` begins."""
+    run = Run(session, plan, lambda _step, _hosts: None)
+
+    class Stop(BaseStateCallback):
+        @staticmethod
+        def operation_host_start(state: State, host: Host, op_hash: str) -> None:
+            if host.name.endswith(stop_at or "nobody"):
+                run.stop()
+
+    session.state.add_callback_handler(Stop())
+    run.execute()
+    return [outcome.outcome for outcome in run.outcomes()]
+
+
+def test_one_at_a_time_goes_no_further_after_a_failure(prepared: Prepared) -> None:
+    deploy = 'server.shell(name="x", commands=["act"], _serial=True)\nserver.shell(name="y", commands=["true"])'
+    session, plan = prepared(deploy, hosts=ROW)
+    assert outcomes(session, plan) == ["done", "failed", "not run", "done", "not run", "done"]
+
+
+def test_one_at_a_time_goes_no_further_after_an_interrupt(prepared: Prepared) -> None:
+    session, plan = prepared('server.shell(name="x", commands=["true"], _serial=True)', hosts=ROW)
+    assert outcomes(session, plan, stop_at="a") == ["done", "not run", "not run"]
+
+
+def test_at_once_goes_on_for_the_others_after_a_failure(prepared: Prepared) -> None:
+    session, plan = prepared('server.shell(name="x", commands=["act"])', hosts=ROW)
+    assert outcomes(session, plan) == ["done", "failed", "done"]
