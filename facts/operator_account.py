@@ -54,12 +54,14 @@ class State(FactBase[OperatorAccounts | Unknown]):
         return (
             f'set -e\nif group=$(getent group {GROUP}); then echo "group $group"; else test $? = 2; group=:::; fi\n'
             f"set -- root {' '.join(map(shlex.quote, names))} $(echo \"$group\" | cut -d: -f4 | tr , ' ')\n"
-            '{ getent passwd "$@" || test $? = 2; } | awk -F: \'{ print "account " $1 ":" $7 }\'\n'
-            '{ getent shadow "$@" || test $? = 2; } | '
-            'awk -F: \'{ p = $2 == "" ? "empty" : $2 ~ /^[!*]/ ? "locked" : "set"; '
+            # not straight into pipes: there, a failure would look like an absence
+            'found=$(getent passwd "$@") || test $? = 2\n'
+            'printf \'%s\\n\' "$found" | awk -F: \'{ print "account " $1 ":" $7 }\'\n'
+            'found=$(getent shadow "$@") || test $? = 2\n'
+            'printf \'%s\\n\' "$found" | awk -F: \'{ p = $2 == "" ? "empty" : $2 ~ /^[!*]/ ? "locked" : "set"; '
             'print "password " $1 ":" p ":" $8 }\'\n'
             f"! test -d {KEYS_DIR} || find {KEYS_DIR} -mindepth 1 ! -name '.*' -printf 'keys %P\\n'\n"
-            f"({reading([SUDOERS, *map(keys_path, names)])}) | sed 's/^/file /'"
+            f"files=$({reading([SUDOERS, *map(keys_path, names)])}); printf '%s\\n' \"$files\" | sed 's/^/file /'"
         )
 
     @override

@@ -30,11 +30,14 @@ class Operator(NamedTuple):
 
 
 @operation()
-def exactly(operators: Sequence[Operator]) -> Generator[PyinfraCommand, None, None]:
+def exactly(operators: Sequence[Operator], connected_as: str) -> Generator[PyinfraCommand, None, None]:
     """These operators have accounts, keys and sudo as given; others that were ours are withdrawn; root has no password.
 
     A withdrawn account is locked, expired, stripped of keys and sudo, and its processes are ended. It is not deleted:
     its number must not come to name another person in logs and on files.
+
+    Args:
+        connected_as: the account that this run logs in as; it keeps what it has.
     """
     wanted = [Operator(*operator) for operator in operators]
     malformed = _malformed(wanted)
@@ -47,7 +50,7 @@ def exactly(operators: Sequence[Operator]) -> Generator[PyinfraCommand, None, No
             f"cannot change the operators of {host.name}: could not read them; see the error above"
         )
         return
-    obstacle = config_file.obstacle(state["files"])
+    obstacle = config_file.obstacle(state["files"]) or _cut_off(state, wanted, connected_as)
     if obstacle is not None:
         yield from changes.refuse(obstacle)
         return
@@ -73,6 +76,22 @@ def _malformed(operators: Iterable[Operator]) -> str | None:
         if any(not key.isprintable() for key in keys):
             return f"cannot write the keys of {name} on {host.name}: found a key of several lines; correct operators"
     return None
+
+
+def _cut_off(state: OperatorAccounts, operators: Sequence[Operator], connected_as: str) -> str | None:
+    """Why this run would end its own connection, as a sentence; None if it would not."""
+    sudoers = (state["files"][SUDOERS]["content"] or "").splitlines()
+    has_sudo = _sudo_rule(connected_as) in sudoers
+    if connected_as in _withdrawn(state, operators):
+        loss = f"withdraw {connected_as}"
+    elif has_sudo and any(name == connected_as and not sudo for name, _keys, sudo in operators):
+        loss = f"take sudo from {connected_as}"
+    else:
+        return None
+    return (
+        f"cannot {loss} on {host.name}: found that this run logs in as {connected_as} itself;"
+        " declare another ssh_user, apply, then try again"
+    )
 
 
 def _group(state: OperatorAccounts) -> list[StringCommand]:
@@ -125,9 +144,13 @@ def _keys(state: OperatorAccounts, operator: Operator) -> list[StringCommand]:
 
 def _sudoers(state: OperatorAccounts, operators: Iterable[Operator]) -> list[StringCommand]:
     names = [operator.name for operator in operators if operator.sudo]
-    rules = "".join(f"{name} ALL=(ALL:ALL) NOPASSWD: ALL\n" for name in names)
+    rules = "".join(f"{_sudo_rule(name)}\n" for name in names)
     wanted = Wanted(HEADER + rules, mode="440", validate="visudo --check --quiet --file")
     return config_file.converge(SUDOERS, state["files"][SUDOERS], wanted if names else None)
+
+
+def _sudo_rule(name: str) -> str:
+    return f"{name} ALL=(ALL:ALL) NOPASSWD: ALL"
 
 
 def _withdrawn(state: OperatorAccounts, operators: Iterable[Operator]) -> list[str]:
@@ -138,13 +161,12 @@ def _withdraw(state: OperatorAccounts, name: str) -> list[StringCommand]:
     """The mark goes last: a run that is interrupted here is taken up again by the next one."""
     changes.attribute(f"operator {name}", "present", "withdrawn")
     commands = [StringCommand("rm -f --", QuoteString(keys_path(name)))]
-    if name not in state["accounts"]:
-        return commands
-    processes = f"$(find /proc -mindepth 1 -maxdepth 1 -user {shlex.quote(name)} -name '[1-9]*' -printf '%f ')"
-    commands += [
-        StringCommand("usermod --lock --expiredate 1 --", QuoteString(name)),
-        StringCommand(f"for process in {processes}; do kill -KILL $process || true; done"),
-    ]
+    if name in state["accounts"]:
+        processes = f"$(find /proc -mindepth 1 -maxdepth 1 -user {shlex.quote(name)} -name '[1-9]*' -printf '%f ')"
+        commands += [
+            StringCommand("usermod --lock --expiredate 1 --", QuoteString(name)),
+            StringCommand(f"for process in {processes}; do kill -KILL $process || true; done"),
+        ]
     if _marked(state, name):
         commands.append(StringCommand("gpasswd --delete", QuoteString(name), GROUP))
     return commands
