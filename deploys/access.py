@@ -18,6 +18,7 @@ def operators() -> None:
     """Before `ssh_server`: its drop-in sends the members of the operators' group to our key files."""
     operator_account.exactly(
         operators=[Operator(who.name, who.authorized_keys, who.sudo) for who in host.data.operators],
+        connected_as=host.data.ssh_user,
         name="operators",
     )
 
@@ -34,6 +35,8 @@ def ssh_server() -> None:
         max_auth_tries=declared.max_auth_tries,
         login_grace_s=declared.login_grace_s,
         client_alive_s=declared.client_alive_s,
+        connected_as=host.data.ssh_user,
+        operators=[who.name for who in host.data.operators],
         permit_root_login=declared.permit_root_login,
         name="ssh server",
         _serial=True,

@@ -43,7 +43,8 @@ def effective_command(keywords: Iterable[str]) -> str:
     wanted = shlex.quote("^(" + "|".join(sorted(keyword.lower() for keyword in keywords)) + ") ")
     asked = "".join(
         f'answer=$(/usr/sbin/sshd -T -C "{connection}" 2>&1) || {{ echo "$answer" | sed "s/^/error /"; exit 0; }}\n'
-        f"printf '%s\\n' \"$answer\" | grep -E {wanted} | sed 's/^/effective {principal} /'\n"
+        f"found=$(printf '%s\\n' \"$answer\" | grep -E {wanted}) || exit 1\n"
+        f"printf '%s\\n' \"$found\" | sed 's/^/effective {principal} /'\n"
         for principal, connection in PRINCIPALS.items()
     )
     return f"from=${{SSH_CONNECTION:-127.0.0.1}}; from=${{from%% *}}\n{asked}"
@@ -63,10 +64,12 @@ class State(FactBase[SshServer | Unknown]):
             f"{left_command('ssh-server')}\n"
             f"printf 'file '; {reading([DROP_IN])}\n"
             f'for f in {SSHD_CONFIG} /etc/ssh/sshd_config.d/*.conf; do test "$f" = {DROP_IN} || ! test -f "$f" || '
-            "sed -n '/^[[:space:]]*\\(#\\|$\\)/d; s|^|setting '\"$f\"' |p' \"$f\"; done\n"
+            "sed -n '/^[[:space:]]*\\(#\\|$\\)/d; s|^|setting '\"$f\"' |p' \"$f\" || exit 1; done\n"
             f"find {SSHD_CONFIG} /etc/ssh/sshd_config.d -name '.*' -prune -o -printf 'changed %C@\\n' || exit 1\n"
-            "systemctl show --timestamp=us+utc -p Id,ActiveState,UnitFileState,ExecMainStartTimestamp,Listen "
-            "ssh.service ssh.socket | sed 's/^/unit /'\n"
+            "date +'now %s.%N'\n"
+            # not straight into pipes: there, a failure would look like a node without units
+            "units=$(systemctl show --timestamp=us+utc -p Id,ActiveState,UnitFileState,ExecMainStartTimestamp,Listen "
+            "ssh.service ssh.socket) || exit 1; printf '%s\\n' \"$units\" | sed 's/^/unit /'\n"
             f"(\n{effective_command(keywords)})"
         )
 
@@ -85,7 +88,7 @@ class State(FactBase[SshServer | Unknown]):
 def _state(said: dict[str, list[str]]) -> SshServer:
     units = _units(said["unit"])
     service, socket = units["ssh.service"], units["ssh.socket"]
-    newest = max(float(seconds) for seconds in said["changed"])
+    changed = [float(seconds) for seconds in said["changed"]]
     error = "\n".join(said["error"]) if "error" in said else None
     return {
         "drop_in": parsed(said["file"][0])[1],
@@ -94,9 +97,15 @@ def _state(said: dict[str, list[str]]) -> SshServer:
         "error": error,
         "enabled": "enabled" in (service["UnitFileState"], socket["UnitFileState"]),
         "socket_ports": sorted(_ports(socket)) if socket["ActiveState"] == "active" else None,
-        "outdated": service["ActiveState"] == "active" and _seconds(service["ExecMainStartTimestamp"]) < newest,
+        "outdated": service["ActiveState"] == "active" and _outdated(service, changed, float(said["now"][0])),
         "guard_left": said["guard"][0] == "left",
     }
+
+
+def _outdated(service: dict[str, str], changed: list[float], now: float) -> bool:
+    """A file from the future (the clock was set back since) says nothing: no restart could ever be newer than it."""
+    started = _seconds(service["ExecMainStartTimestamp"])
+    return any(started < seconds <= now for seconds in changed)
 
 
 def _split(line: str) -> tuple[str, str]:

@@ -24,6 +24,7 @@ _HEADER = "# Written by unterbau: what is changed here by hand is undone by the 
 _OPERATORS = f"Match Group {GROUP}\n    AuthorizedKeysFile {KEYS_DIR}/%u\n"
 
 _FIXED = {
+    "AllowGroups": f"root {GROUP}",  # elsewhere a key in a home directory would open the account
     "AuthenticationMethods": "publickey",
     "PubkeyAuthentication": "yes",
     "PasswordAuthentication": "no",
@@ -54,13 +55,23 @@ def hardened(  # noqa: PLR0913, PLR0917  # plain values, so that the plan and th
     max_auth_tries: int,
     login_grace_s: int,
     client_alive_s: int,
+    connected_as: str,
+    operators: Sequence[str],
     permit_root_login: bool = True,
 ) -> Generator[PyinfraCommand, None, None]:
     """Keys only and these values, in the files and in force; call it with `_serial=True`.
 
     Args:
+        connected_as: the account that this run logs in as.
+        operators: names of those who may log in, beside root.
         permit_root_login: True lets root in with a key, False not at all.
     """
+    if connected_as not in ("root", *operators):
+        yield from changes.refuse(
+            f"cannot change sshd on {host.name}: found that this run logs in as {connected_as}, and only root and the"
+            " operators may; declare it among the operators, or another ssh_user, then apply again"
+        )
+        return
     settings = {
         "Port": str(port),
         "PermitRootLogin": "prohibit-password" if permit_root_login else "no",
@@ -81,7 +92,7 @@ def _converge(state: SshServer | Unknown, settings: Mapping[str, str]) -> Genera
     if isinstance(state, Unknown):
         yield from changes.refuse(f"cannot change sshd on {host.name}: could not read its state; see the error above")
         return
-    obstacle = config_file.obstacle({DROP_IN: state["drop_in"]}) or _malformed(settings)
+    obstacle = config_file.obstacle({DROP_IN: state["drop_in"]}) or _malformed(settings) or _foreign_match(state)
     reason = obstacle or (None if _ours_changes(state, settings) else _foreign(state, settings))
     if reason is not None:
         yield from changes.refuse(reason)
@@ -100,7 +111,7 @@ def drop_in_text(settings: Mapping[str, str]) -> str:
 def _malformed(settings: Mapping[str, str]) -> str | None:
     """sshd_config has no quoting that would hold: a value is one word."""
     for keyword, value in settings.items():
-        if not re.fullmatch(r"[!-~]+", value):
+        if value != _FIXED.get(keyword) and not re.fullmatch(r"[!-~]+", value):
             return f"cannot set sshd's {keyword} on {host.name}: found {value!r}, not one word; correct ssh_server"
     return None
 
@@ -145,6 +156,17 @@ def _first_line(state: SshServer) -> str | None:
     return next((line for path, line in state["settings"] if path == SSHD_CONFIG), None)
 
 
+def _foreign_match(state: SshServer) -> str | None:
+    """Whom a Match block means is not asked: it could set anything for somebody that we did not think of."""
+    for path, line in state["settings"]:
+        if line.lstrip('"').lower().startswith("match"):
+            return (
+                f"cannot keep sshd's settings the same for everybody on {host.name}: found {path}: {line};"
+                " remove this block there, then apply again"
+            )
+    return None
+
+
 def _foreign(state: SshServer, settings: Mapping[str, str]) -> str | None:
     """What is wrong with the values in force although our file is right, as a sentence; None if nothing is."""
     if state["effective"] is None:
@@ -157,7 +179,7 @@ def _foreign(state: SshServer, settings: Mapping[str, str]) -> str | None:
     for principal, values in state["effective"].items():
         for keyword, wanted in in_force(settings).items():
             found = values.get(keyword, [])
-            if found != [wanted]:
+            if found != wanted.split(" "):
                 return (
                     f"cannot keep sshd's {keyword} at {wanted} on {host.name}: found {', '.join(found)} in force for"
                     f" {principal}, from {_setters(state['settings'], keyword)}; remove it there, then apply again"
@@ -166,10 +188,9 @@ def _foreign(state: SshServer, settings: Mapping[str, str]) -> str | None:
 
 
 def _setters(settings: Iterable[tuple[str, str]], keyword: str) -> str:
-    """Where other files set the keyword, or have a Match block that could."""
+    """Where other files set the keyword."""
     setting = [f"{path}: {line}" for path, line in settings if line.lower().startswith((f"{keyword} ", f"{keyword}="))]
-    matching = [f"{path}: {line}" for path, line in settings if line.lower().startswith("match")]
-    return " or ".join(setting + matching) or "no line of a file that could be read"
+    return " or ".join(setting) or "no line of a file that could be read"
 
 
 def _guarded(state: SshServer, settings: Mapping[str, str]) -> guard.Guarded:
@@ -217,15 +238,22 @@ def _read_back(settings: Mapping[str, str]) -> str:
     """Shell text that fails, before anything is restarted, if sshd would not use our values for every principal."""
     values = in_force(settings).items()
     wanted = "\n".join(f"{principal} {keyword} {value}" for principal in PRINCIPALS for keyword, value in values)
-    return f"answer=$(\n{effective_command(settings)})\n{_COMPARE} <<'END-OF-VALUES'\n{wanted}\nEND-OF-VALUES"
+    return (
+        f"{_NO_MATCH}\nanswer=$(\n{effective_command(settings)})\n{_COMPARE} <<'END-OF-VALUES'\n{wanted}\nEND-OF-VALUES"
+    )
 
+
+_NO_MATCH = f"""\
+if blocks=$(grep -iHE '^[[:space:]"]*match' {SSHD_CONFIG} /etc/ssh/sshd_config.d/*.conf | grep -v ^{DROP_IN})
+then echo "cannot keep sshd's settings the same for everybody: found $blocks" >&2
+echo "remove this block there, then apply again" >&2; exit 1; fi"""
 
 _COMPARE = f"""\
 while read -r principal keyword value; do
-found=$(echo "$answer" | sed -n "s/^effective $principal $keyword //p")
+found=$(echo "$answer" | sed -n "s/^effective $principal $keyword //p" | paste -s -d ' ' -)
 if test "$found" != "$value"; then
 echo "cannot bring sshd's $keyword to $value: found $found in force for $principal, from" >&2
-grep -iHE "^[[:space:]]*($keyword|match)[[:space:]=]" {SSHD_CONFIG} /etc/ssh/sshd_config.d/*.conf \\
+grep -iHE "^[[:space:]]*$keyword[[:space:]=]" {SSHD_CONFIG} /etc/ssh/sshd_config.d/*.conf \\
 | grep -v ^{DROP_IN} >&2 || true
 echo "remove it there, then apply again" >&2; exit 1
 fi
