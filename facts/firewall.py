@@ -61,8 +61,10 @@ class State(FactBase[Firewall | Unknown]):
     def command(self) -> str:
         return (
             f"{left_command('firewall')}\n"
-            f"({reading([RULES, UNIT])}) | sed 's/^/file /'\n"
-            f"systemctl show -p ActiveState,UnitFileState {UNIT_NAME} | sed 's/^/unit /'\n"
+            # not straight into pipes: there, a failure would look like an absence
+            f"files=$({reading([RULES, UNIT])}) || exit 1; printf '%s\\n' \"$files\" | sed 's/^/file /'\n"
+            f"unit=$(systemctl show -p ActiveState,UnitFileState {UNIT_NAME}) || exit 1\n"
+            "printf '%s\\n' \"$unit\" | sed 's/^/unit /'\n"
             f"if command -v nft >/dev/null; then\n{_LIVE}\n{_EXPECTED}\nfi"
         )
 

@@ -119,10 +119,11 @@ def _say_changes(state: Firewall, wanted: str) -> bool:
         bool(config_file.converge(RULES, state["rules"], config_file.Wanted(wanted))),
         bool(config_file.converge(UNIT, state["unit"], config_file.Wanted(UNIT_TEXT))),
     ]
-    if (
-        state["rules"]["exists"] and state["table"] != state["expected"]
-    ):  # without our file there is nothing to compare with
-        changes.text(f"nft table {TABLE}", state["table"], state["expected"])
+    if state["rules"]["exists"] and state["table"] != state["expected"]:  # without our file nothing compares
+        if state["rules"]["content"] == wanted:
+            changes.text(f"nft table {TABLE}", state["table"], state["expected"])
+        elif state["table"] is not None:  # what the new file gives there is known only once it is there
+            changes.attribute(f"nft table {TABLE}", "not what the present file says", "as the new file says")
         differing.append(True)
     for fact, held in (("enabled", state["enabled"]), ("active", state["active"])):
         if not held:

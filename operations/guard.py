@@ -129,7 +129,8 @@ systemctl stop {unit}.timer {unit}.service 2>/dev/null || true
 systemctl reset-failed {unit}.timer {unit}.service 2>/dev/null || true
 systemd-run --quiet --collect --unit={unit} --on-active={after} --timer-property=AccuracySec=1s \
 --property=Restart=on-failure --property=RestartSec=2 "$guard/revert"
-trap 'echo "the change failed: putting back what was there" >&2; "$guard/revert" locked' EXIT
+trap '' PIPE  # whoever reads our words may be gone: a failed echo must not end us before the trap below
+trap '"$guard/revert" locked; echo "the change failed: what was there is put back" >&2' EXIT
 {put_files}
 sync
 {activate}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -73,3 +75,37 @@ def test_it_is_armed_before_anything_is_put_in_place(guarded: guard.Guarded) -> 
     order = [script.index(part) for part in (guarded.check, 'mv "$saved.part" "$saved"', "systemd-run", "install -D")]
     assert order == sorted(order)
     assert script.rindex(guarded.activate) > order[-1]
+
+
+def test_a_change_that_fails_while_nobody_listens_is_put_back_at_once(tmp_path: Path) -> None:
+    """The controller is gone: whoever writes to standard error gets SIGPIPE."""
+    changed, guard_dir, programs = tmp_path / "file", tmp_path / "guard" / "test", tmp_path / "bin"
+    (guard_dir / "new").mkdir(parents=True)
+    (guard_dir / "new" / "0").write_text("new\n")
+    changed.write_text("old\n")
+    programs.mkdir()
+    for name in ("systemctl", "systemd-run", "sync"):
+        (programs / name).symlink_to("/bin/true")
+    guarded = guard.Guarded(
+        what="test",
+        files={str(changed): ("new\n", "644")},
+        check=":",
+        activate=f"cat {changed} >{tmp_path}/tried; echo cannot >&2; false",
+        restore=f"touch {tmp_path}/restored",
+    )
+    script = guard.try_script(guarded)
+    for path, own in ((guard.GUARD_DIR, guard_dir.parent), ("/etc/systemd/system", tmp_path / "units")):
+        script = script.replace(path, str(own))
+    (tmp_path / "units").mkdir()
+    reading, writing = os.pipe()
+    os.close(reading)
+    path = f"{programs}:{os.environ['PATH']}"
+    # Python ignores SIGPIPE; a login does not
+    ran = subprocess.run(
+        ["sh", "-c", script], env={"PATH": path}, stdout=writing, stderr=writing, check=False, restore_signals=True
+    )
+    os.close(writing)
+    assert (tmp_path / "tried").read_text() == "new\n"
+    assert ran.returncode != 0
+    assert changed.read_text() == "old\n"
+    assert (tmp_path / "restored").exists()
