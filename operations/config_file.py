@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import posixpath
+import re
 import shlex
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
@@ -82,8 +83,11 @@ def converge(path: str, state: FileState, wanted: Wanted | None) -> list[StringC
         return commands
     if state["kind"] == "symlink":
         changes.attribute(f"{path} kind", "symlink", "file")
-    old = (state["content"] or "") if state["exists"] else None
-    changes.text(path, old, "" if wanted.secret else wanted.text, secret=wanted.secret)
+    if state["kind"] == "file" and state["content"] is None and not wanted.secret:
+        changes.attribute(f"{path} content", "not UTF-8 text", "as declared")
+    else:
+        old = (state["content"] or "") if state["exists"] else None
+        changes.text(path, old, "" if wanted.secret else wanted.text, secret=wanted.secret)
     return [write(path, wanted)]  # which sets mode and owner too
 
 
@@ -130,6 +134,11 @@ def _one(path: str, state: FileState | Unknown, wanted: Wanted | None) -> Comman
     yield from commands
 
 
+def octal(mode: str) -> str | None:
+    """A mode as the fact has it, without zeros in front: "640" for "0640"; None if it is no octal mode."""
+    return f"{int(mode, 8):o}" if re.fullmatch(r"0?[0-7]{3,4}", mode) else None
+
+
 @operation()
 def put(  # noqa: PLR0913  # what chmod, chown and a validator need
     path: str,
@@ -145,16 +154,26 @@ def put(  # noqa: PLR0913  # what chmod, chown and a validator need
     Args:
         path: absolute.
         content: text, or a HiddenValue: then the present content is not read and no line of either is shown.
-        mode: octal, as chmod takes it.
+        mode: octal, "640" or "0640".
         user: owner.
         group: owning group.
         validate: a command that gets the new file's name as its last argument; if it fails, nothing is replaced.
     """
-    wanted = Wanted(content, mode, user, group, validate)
+    plain_mode = octal(mode)
+    if plain_mode is None:
+        sentence = f"cannot put {path}: found the mode {mode!r}; write an octal one such as 640"
+        yield from changes.refuse(sentence)
+        return
+    wanted = Wanted(content, plain_mode, user, group, validate)
     yield from _one(path, host.get_fact(State, path=path, content=not wanted.secret), wanted)
 
 
 @operation()
-def absent(path: str) -> Commands:
-    """There is no file `path`."""
-    yield from _one(path, host.get_fact(State, path=path, content=True), None)
+def absent(path: str, *, secret: bool = False) -> Commands:
+    """There is no file `path`.
+
+    Args:
+        path: absolute.
+        secret: it may hold one: its content is not read and no line of it is shown.
+    """
+    yield from _one(path, host.get_fact(State, path=path, content=not secret), None)

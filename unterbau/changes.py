@@ -88,6 +88,9 @@ def _lines(text: str) -> list[str]:
 
 def text(subject: str, old: str | None, new: str | None, *, secret: bool = False) -> None:
     """Say that the text `subject` (a path, mostly) changes; None means absent; a secret shows no line of it."""
+    if not secret and not old and not new:  # there is no line to show: only that a file comes or goes
+        attribute(subject, old if old is None else "empty", new if new is None else "empty")
+        return
     before, after = _lines(old or ""), _lines(new or "")
     lines = difflib.unified_diff(
         before, after, f"{subject} (now)" if old is not None else "(absent)",
