@@ -73,12 +73,23 @@ def kernel() -> None:
 
 @deploy("security upgrades")
 def upgrades() -> None:
-    """Each node in a slot of its own; appending a node to the names in order would move those after it once."""
+    """Each node in a slot of its own, in the order of the inventory: a node at its end moves no other.
+
+    Anywhere else it moves those after it by a slot. Until all of them are applied, a node with a new slot may share it
+    with one that still has its old one, and both may reboot at once: after such a change apply to all nodes, without
+    --limit and outside the window. A node alone cannot see this: it knows its own timer only.
+    """
     declared = host.data.security_upgrades
-    start = slots(
-        declared.reboot_window_start, declared.reboot_window_minutes, declared.slot_minutes, sorted(addresses("all"))
-    )[host.data.node.name]
+    start = slot_start()
+    security_upgrade.fetched(slot_start=start, name="fetch before every night")
     security_upgrade.nightly(slot_start=start, name="every night")
     security_upgrade.reboot_in_slot(
         slot_start=start, slot_minutes=declared.slot_minutes, name="reboot in the node's slot"
     )
+
+
+def slot_start() -> str:
+    """When this node's slot begins, HH:MM in UTC."""
+    declared = host.data.security_upgrades
+    window = declared.reboot_window_start, declared.reboot_window_minutes, declared.slot_minutes
+    return slots(*window, list(addresses("all")))[host.data.node.name]

@@ -14,14 +14,13 @@ from typing_extensions import override
 from facts.config_file import FileState, parsed, reading
 from unterbau.domain.unknown import UNKNOWN, Unknown
 
-PROPERTIES = ("LoadState", "ActiveState", "UnitFileState", "NeedDaemonReload")
+PROPERTIES = ("ActiveState", "UnitFileState", "NeedDaemonReload")
 STARTS = ("ExecMainStartTimestamp", "ActiveEnterTimestamp")  # a timer or a socket has only the second
 
 
 class UnitState(TypedDict):
     """One unit, in systemd's words, and its configuration files."""
 
-    load: str  # loaded, not-found, masked, bad-setting, error
     active: str  # active, inactive, failed, activating, deactivating, reloading
     enabled: str  # enabled, disabled, static, masked, generated, …; "" if there is no unit file
     needs_daemon_reload: bool
@@ -54,12 +53,11 @@ class State(FactBase[UnitState | Unknown]):
         values = {name: value for name, _, value in (line.partition("=") for line in output if line[:1] != "/")}
         try:
             started = next((_seconds(values[name]) for name in STARTS if values.get(name)), None)
-            load, active, enabled, needs_reload = (values[name] for name in PROPERTIES)
+            active, enabled, needs_reload = (values[name] for name in PROPERTIES)
             now = float(values["now"])
         except (KeyError, ValueError) as error:
             raise FactProcessError(f"cannot read what systemctl show said: {error}; found {values}") from error
         return {
-            "load": load,
             "active": active,
             "enabled": enabled,
             "needs_daemon_reload": needs_reload == "yes",

@@ -9,8 +9,10 @@ from pyinfra.api import operation
 from operations import service
 from operations.config_file import Commands
 
+LISTS_TIMER = "apt-daily.timer"
 UPGRADE_TIMER = "apt-daily-upgrade.timer"
 REBOOT_TIMER = "unterbau-reboot.timer"
+LEAD_MINUTES = 30  # lists and packages are fetched so long before the slot
 
 # Security origins only, of Debian and of Ubuntu. The two #clear lines drop what the package's own file allows.
 APT_CONF = """\
@@ -52,8 +54,15 @@ def timer(at: str) -> str:
 
 
 def later(at: str, minutes: int) -> str:
-    """HH:MM, so many minutes later, over midnight too."""
+    """HH:MM, so many minutes later (earlier, if negative), over midnight too."""
     return (datetime.strptime(at, "%H:%M") + timedelta(minutes=minutes)).strftime("%H:%M")
+
+
+@operation()
+def fetched(slot_start: str) -> Commands:
+    """Package lists and packages are fetched before `slot_start`, HH:MM in UTC: `nightly` installs what they say."""
+    files = {f"/etc/systemd/system/{LISTS_TIMER}.d/unterbau.conf": timer(later(slot_start, -LEAD_MINUTES))}
+    yield from service.converge(LISTS_TIMER, files)
 
 
 @operation()

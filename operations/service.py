@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 
 from pyinfra import host
 from pyinfra.api import StringCommand, operation
-from pyinfra.api.operation import OperationMeta
 
 from facts.service import State, UnitState
 from operations import config_file
@@ -24,7 +23,6 @@ def converge(
     files: Mapping[str, str | None],
     config_paths: Sequence[str] = (),
     enabled: bool = True,
-    changed_by: Sequence[OperationMeta] = (),
 ) -> Commands:
     """What `running` does, for the operations of tools that are a few files and a unit. One fact."""
     state = host.get_fact(State, unit=unit, config_paths=[*files, *config_paths])
@@ -36,7 +34,7 @@ def converge(
         return
     changed, commands = config_file.converge_texts(state["files"], files)
     commands += _boot(unit, state, enabled, changed)
-    commands += _process(unit, state, _restart_reason(state, changed, changed_by))
+    commands += _process(unit, state, _restart_reason(state, changed))
     if not commands:
         host.noop(f"{unit} runs with the configuration on the disk")
     yield from commands
@@ -63,7 +61,7 @@ def _boot(unit: str, state: UnitState, enabled: bool, changed: Sequence[str]) ->
     return commands
 
 
-def _restart_reason(state: UnitState, changed: Sequence[str], changed_by: Sequence[OperationMeta]) -> str | None:
+def _restart_reason(state: UnitState, changed: Sequence[str]) -> str | None:
     """Why a running unit must be restarted. From state alone: a run may have been killed before its restart.
 
     A unit whose files on disk differ from those systemd loaded runs with the old ones. A file from the future (the
@@ -76,8 +74,6 @@ def _restart_reason(state: UnitState, changed: Sequence[str], changed_by: Sequen
         return f"{newer[0]} is newer"
     if state["needs_daemon_reload"]:
         return "its unit file is newer"
-    if any(meta.did_change() if meta.is_complete() else meta.will_change for meta in changed_by):
-        return "what it depends on changes"
     return None
 
 
@@ -109,7 +105,6 @@ def running(
     files: Mapping[str, str | None] | None = None,
     config_paths: Sequence[str] = (),
     enabled: bool = True,
-    changed_by: Sequence[OperationMeta] = (),
 ) -> Commands:
     """`unit` is active, enabled, not masked, and started after its configuration changed last.
 
@@ -118,6 +113,5 @@ def running(
         files: {path: text, None for absent} of root with mode 644, written before; drop-ins of the unit too.
         config_paths: further files that are somebody else's; the unit restarts if one is newer than its process.
         enabled: whether it starts at boot.
-        changed_by: operations after which it restarts.
     """
-    yield from converge(unit, files or {}, config_paths, enabled, changed_by)
+    yield from converge(unit, files or {}, config_paths, enabled)

@@ -149,6 +149,11 @@ BREAKS = {
         {"apt-daily-upgrade.timer active": ("inactive", "active")},
         ACTIVE.format("apt-daily-upgrade.timer"), "active\nenabled",
     ),
+    "package lists never fetched": Break(
+        "wrk-2", "systemctl -q mask --now apt-daily.timer",
+        {"apt-daily.timer at boot": ("masked", "enabled"), "apt-daily.timer active": ("inactive", "active")},
+        ACTIVE.format("apt-daily.timer"), "active\nenabled",
+    ),
     "reboot slot edited without a reload": Break(
         "srv-3", "sed -i 's/OnCalendar=.*UTC/OnCalendar=daily/' /etc/systemd/system/unterbau-reboot.timer",
         {

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyinfra.api.exceptions import FactProcessError
 
+from deploys import base
 from facts import core_dump, kernel_module, package, service, swap, sysctl
 from facts.config_file import parsed, reading
 from operations import security_upgrade, time_sync
@@ -21,6 +22,7 @@ from operations.config_file import Wanted, write
 from operations.service import _restart_reason
 from operations.swap import swapoff, without_swap
 from operations.sysctl import by_effect, conf, differing
+from unterbau.declaration import SecurityUpgrades
 
 USER, GROUP = pwd.getpwuid(os.getuid()).pw_name, grp.getgrgid(os.getgid()).gr_name
 
@@ -78,7 +80,7 @@ def test_any_text_is_read_back_as_it_is(tmp_path_factory: pytest.TempPathFactory
 @pytest.mark.parametrize(
     ("fact", "output"),
     [
-        (service.State, ["LoadState=loaded"]),
+        (service.State, ["ActiveState=active"]),
         (service.State, ["Failed to connect to bus"]),
         (package.Installed, ["dpkg-query: error"]),
         (package.Installed, ["whole", "installed chrony"]),
@@ -100,27 +102,18 @@ def unit(ctime_s: float = 1.0, started_s: float = 2.0, reload: bool = False) -> 
     return {"files": files, "started_s": started_s, "now_s": 5.0, "needs_daemon_reload": reload}  # type: ignore[typeddict-item]
 
 
-def meta(complete: bool, changes: bool) -> SimpleNamespace:
-    return SimpleNamespace(
-        is_complete=lambda: complete, did_change=lambda: changes, will_change=not complete and changes
-    )
-
-
 @pytest.mark.parametrize(
-    ("state", "changed", "changed_by", "reason"),
+    ("state", "changed", "reason"),
     [
-        (unit(), [], [], None),
-        (unit(ctime_s=3.0), [], [], "/etc/app.conf is newer"),
-        (unit(ctime_s=6.0), [], [], None),
-        (unit(reload=True), [], [], "its unit file is newer"),
-        (unit(), ["/etc/app.conf"], [], "/etc/app.conf changes"),
-        (unit(), [], [meta(complete=False, changes=True)], "what it depends on changes"),
-        (unit(), [], [meta(complete=True, changes=True)], "what it depends on changes"),
-        (unit(), [], [meta(complete=True, changes=False), meta(complete=False, changes=False)], None),
+        (unit(), [], None),
+        (unit(ctime_s=3.0), [], "/etc/app.conf is newer"),
+        (unit(ctime_s=6.0), [], None),
+        (unit(reload=True), [], "its unit file is newer"),
+        (unit(), ["/etc/app.conf"], "/etc/app.conf changes"),
     ],
 )
-def test_a_restart_has_a_reason(state: service.UnitState, changed: list[str], changed_by: list, reason: str) -> None:
-    assert _restart_reason(state, changed, changed_by) == reason
+def test_a_restart_has_a_reason(state: service.UnitState, changed: list[str], reason: str) -> None:
+    assert _restart_reason(state, changed) == reason
 
 
 ISLAND = ["10.0.0.2", "10.0.0.1", "10.0.0.3"]
@@ -156,10 +149,37 @@ def test_a_clock_that_is_the_hosts_is_never_stepped() -> None:
 
 
 @pytest.mark.parametrize(
-    ("at", "minutes", "then"), [("02:20", 10, "02:30"), ("23:55", 10, "00:05"), ("00:00", 0, "00:00")]
+    ("at", "minutes", "then"),
+    [("02:20", 10, "02:30"), ("23:55", 10, "00:05"), ("00:00", 0, "00:00"), ("00:20", -30, "23:50")],
 )
 def test_minutes_later(at: str, minutes: int, then: str) -> None:
     assert security_upgrade.later(at, minutes) == then
+
+
+def slot_of(names: list[str], monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """{name: start of its slot} in an inventory with these nodes in this order."""
+    upgrades = SecurityUpgrades(reboot_window_start="02:00", reboot_window_minutes=120, slot_minutes=20)
+    nodes = [SimpleNamespace(name=name, address="10.0.0.1") for name in names]
+    hosts = [SimpleNamespace(data=Data(node=node, security_upgrades=upgrades)) for node in nodes]
+    monkeypatch.setattr(base, "inventory", hosts)
+    starts = {}
+    for each in hosts:
+        monkeypatch.setattr(base, "host", each)
+        starts[each.data.node.name] = base.slot_start()
+    return starts
+
+
+class Data(SimpleNamespace):
+    """As pyinfra's host.data."""
+
+    def get(self, name: str) -> object:
+        return getattr(self, name, None)
+
+
+def test_a_node_at_the_end_of_the_inventory_moves_no_other_slot(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = slot_of(["srv-1", "wrk-1"], monkeypatch)
+    assert before == {"srv-1": "02:00", "wrk-1": "02:20"}
+    assert slot_of(["srv-1", "wrk-1", "gpu-1"], monkeypatch) == {**before, "gpu-1": "02:40"}
 
 
 @pytest.mark.parametrize(
