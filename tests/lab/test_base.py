@@ -150,7 +150,7 @@ BREAKS = {
         ACTIVE.format("apt-daily-upgrade.timer"), "active\nenabled",
     ),
     "package lists never fetched": Break(
-        "wrk-2", "systemctl -q mask --now apt-daily.timer",
+        "wrk-2", "systemctl stop apt-daily.timer; systemctl -q mask apt-daily.timer",
         {"apt-daily.timer at boot": ("masked", "enabled"), "apt-daily.timer active": ("inactive", "active")},
         ACTIVE.format("apt-daily.timer"), "active\nenabled",
     ),
