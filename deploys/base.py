@@ -17,6 +17,7 @@ from operations import (
     sysctl,
     time_sync,
 )
+from unterbau.declaration import kernel_of
 from unterbau.domain.reboot_window import slots
 
 
@@ -67,8 +68,9 @@ def time() -> None:
 @deploy("kernel")
 def kernel() -> None:
     swap.off(name="swap off")
-    kernel_module.loaded(names=list(host.data.kernel.modules), name="modules")
-    sysctl.values(parameters=dict(host.data.kernel.sysctl), name="sysctl")
+    declared = kernel_of(host.data)
+    kernel_module.loaded(names=list(declared.modules), name="modules")
+    sysctl.values(parameters=dict(declared.sysctl), name="sysctl")
 
 
 @deploy("security upgrades")

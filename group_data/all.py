@@ -1,5 +1,5 @@
 # The platform's defaults, for every environment. An environment's own file (group_data/ENV.py) replaces a whole name
-# and keeps the others, so flows have names of their own here: `flows` is the environment's.
+# and keeps the others, so flows and kernel values have several: `flows` itself is the environment's.
 from __future__ import annotations
 
 from unterbau.declaration import Flow, Journal, Kernel, SecurityUpgrades, SshServer
@@ -17,17 +17,14 @@ base_packages = (
 )
 
 kernel = Kernel(
-    modules=("overlay", "br_netfilter", "nf_conntrack"),
     sysctl={
         # What the kubelet checks with --protect-kernel-defaults. Source: K3s CIS hardening guide.
         "vm.panic_on_oom": 0,
         "vm.overcommit_memory": 1,
         "kernel.panic": 10,
         "kernel.panic_on_oops": 1,
-        # Pods are routed, and what crosses a bridge meets the pod network's rules. Source: Kubernetes setup pages.
+        # Pods are routed. Source: Kubernetes setup pages.
         "net.ipv4.ip_forward": 1,
-        "net.bridge.bridge-nf-call-iptables": 1,
-        "net.bridge.bridge-nf-call-ip6tables": 1,
         # A full table drops new connections of the whole node: 262144 entries are about 80 MiB.
         "net.netfilter.nf_conntrack_max": 262144,
         # Kubelet, containerd and every pod's log reader watch files; the defaults (8192, 128) run out.
@@ -49,6 +46,16 @@ kernel = Kernel(
         "net.ipv4.conf.all.send_redirects": 0,
         "net.ipv4.conf.all.accept_source_route": 0,
         "net.ipv4.tcp_syncookies": 1,
+    },
+)
+
+# Modules, and what exists only with them: a machine that may load none declares `kernel_modules = Kernel()`.
+kernel_modules = Kernel(
+    modules=("overlay", "br_netfilter", "nf_conntrack"),
+    sysctl={
+        # What crosses a bridge meets the pod network's rules. Source: Kubernetes setup pages.
+        "net.bridge.bridge-nf-call-iptables": 1,
+        "net.bridge.bridge-nf-call-ip6tables": 1,
     },
 )
 

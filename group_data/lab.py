@@ -8,34 +8,9 @@ network = Network(cidr="10.77.0.0/24", domain="lab.internal", controllers=("10.7
 # Nothing outside to ask, and one clock for all machines, the host's, which is not theirs to set.
 time_sync = TimeSync(servers=(), island="servers", control_clock=False)
 
-# The platform's values but for net.bridge.*: the machines share the host's kernel and can load no modules. Of what is
-# not per network namespace, the lab gives each machine a copy of its own, so the host's values stay as they are.
-kernel = Kernel(
-    modules=(),
-    sysctl={
-        "vm.panic_on_oom": 0,
-        "vm.overcommit_memory": 1,
-        "kernel.panic": 10,
-        "kernel.panic_on_oops": 1,
-        "net.ipv4.ip_forward": 1,
-        "net.netfilter.nf_conntrack_max": 262144,
-        "fs.inotify.max_user_watches": 524288,
-        "fs.inotify.max_user_instances": 8192,
-        "fs.suid_dumpable": 0,
-        "kernel.core_pattern": "|/bin/false",
-        "fs.protected_fifos": 1,
-        "fs.protected_regular": 2,
-        "fs.protected_hardlinks": 1,
-        "fs.protected_symlinks": 1,
-        "kernel.kptr_restrict": 1,
-        "kernel.dmesg_restrict": 1,
-        "net.ipv4.conf.all.rp_filter": 2,
-        "net.ipv4.conf.all.accept_redirects": 0,
-        "net.ipv4.conf.all.send_redirects": 0,
-        "net.ipv4.conf.all.accept_source_route": 0,
-        "net.ipv4.tcp_syncookies": 1,
-    },
-)
+# The machines share the host's kernel and can load no modules. Of the platform's other values, the lab gives each
+# machine a copy of its own where they are not per network namespace, so the host's stay as they are.
+kernel_modules = Kernel()
 
 operators = (
     Operator(

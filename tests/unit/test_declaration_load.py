@@ -15,9 +15,7 @@ from pyinfra.api import State
 from pyinfra.context import ctx_state
 from pyinfra_cli.inventory import make_inventory_from_files
 
-from unterbau.declaration import DeclarationError, Flow, collecting, flows_of, load
-from unterbau.declaration.problems import Collector
-from unterbau.declaration.source import execute
+from unterbau.declaration import DeclarationError, Flow, flows_of, kernel_of, load
 
 ROOT = Path(__file__).parent.parent.parent
 BASE = ROOT / "tests" / "bad" / "base"
@@ -68,18 +66,13 @@ def test_the_lab_keeps_the_four_values_that_k3s_asks_for(checkout: Path) -> None
 
 
 def test_the_lab_leaves_out_only_what_needs_a_module(checkout: Path) -> None:
-    """Values are written out twice; this keeps the two lists the same."""
-    (checkout / "group_data" / "lab.py").write_text(
-        (checkout / "group_data" / "lab.py").read_text().replace("kernel = ", "_kernel = ")
-    )
-    platform = load("lab", checkout).data["srv-1"]["kernel"]
-    shutil.copy(ROOT / "group_data" / "lab.py", checkout / "group_data" / "lab.py")
-    with collecting():
-        names = execute(checkout / "group_data" / "lab.py", "lab", Collector()).names
-    assert names["kernel"].modules == ()
-    assert platform.sysctl == names["kernel"].sysctl | {
-        name: value for name, value in platform.sysctl.items() if name.startswith("net.bridge.")
-    }
+    lab = kernel_of(load("lab", checkout).data["srv-1"])
+    data = checkout / "group_data" / "lab.py"
+    data.write_text(data.read_text().replace("kernel_modules = Kernel()", ""))
+    platform = kernel_of(load("lab", checkout).data["srv-1"])
+    assert (platform.modules, lab.modules) == (("overlay", "br_netfilter", "nf_conntrack"), ())
+    assert {name: value for name, value in platform.sysctl.items() if not name.startswith("net.bridge.")} == lab.sysctl
+    assert len(platform.sysctl) == len(lab.sysctl) + 2
 
 
 def test_without_the_lab_its_key_is_missed_with_what_to_do(checkout: Path) -> None:

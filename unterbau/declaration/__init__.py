@@ -6,10 +6,10 @@ from unterbau.declaration.load import Environment, load
 from unterbau.declaration.node import Network, Node, hosts
 from unterbau.declaration.problems import DeclarationError, Problem, collecting
 from unterbau.declaration.ssh import Operator, SshServer
-from unterbau.declaration.system import Journal, Kernel, SecurityUpgrades, TimeSync
+from unterbau.declaration.system import Journal, Kernel, SecurityUpgrades, TimeSync, kernel_of
 
 __all__ = [
     "DeclarationError", "Environment", "Flow", "Journal", "Kernel", "Network", "Node", "Operator", "Problem",
     "PublicKeyFile", "SecurityUpgrades", "SshServer", "TimeSync", "collecting", "flows_of",
-    "hosts", "load", "public_key_file",
+    "hosts", "kernel_of", "load", "public_key_file",
 ]  # fmt: skip

@@ -15,7 +15,7 @@ from unterbau.declaration.node import Network
 from unterbau.declaration.problems import Inert, Problem
 from unterbau.declaration.source import Source
 from unterbau.declaration.ssh import Operator, SshServer
-from unterbau.declaration.system import Journal, Kernel, SecurityUpgrades, TimeSync
+from unterbau.declaration.system import Journal, Kernel, SecurityUpgrades, TimeSync, is_kernel
 
 ONE: dict[str, type[Declaration]] = {
     "network": Network,
@@ -44,12 +44,12 @@ def wrong(name: str, value: Any) -> Iterator[tuple[str, str, str]]:
     several = Flow if is_flows(name) else SEVERAL.get(name)
     if isinstance(value, Inert):
         return
-    if name in ONE:
-        yield from _of(name, value, ONE[name])
+    if name in ONE or is_kernel(name):
+        yield from _of(name, value, ONE.get(name, Kernel))
     elif several or name == PACKAGES:
         yield from _tuple(name, value, several)
     else:
-        names = ", ".join((*REQUIRED, "flows, flows_…"))
+        names = ", ".join((*REQUIRED, "kernel_…, flows, flows_…"))
         yield name, "an unknown name", names + near(name, (*REQUIRED, "flows"))
 
 
@@ -77,4 +77,4 @@ def _package(field: str, value: Any) -> Iterator[tuple[str, str, str]]:
 
 def known(name: str) -> bool:
     """Whether group data may set this name."""
-    return name in REQUIRED or is_flows(name)
+    return name in REQUIRED or is_kernel(name) or is_flows(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from ipaddress import IPv4Address, IPv4Network
+from itertools import combinations
 
 from unterbau.declaration.data import REQUIRED
 from unterbau.declaration.explain import near
@@ -12,6 +13,7 @@ from unterbau.declaration.node import Network, Node
 from unterbau.declaration.problems import Problem
 from unterbau.declaration.rules_flows import flow_rules
 from unterbau.declaration.ssh import Operator, SshServer
+from unterbau.declaration.system import Kernel, is_kernel
 from unterbau.declaration.view import View
 from unterbau.domain.reboot_window import slots
 
@@ -132,6 +134,15 @@ def island_there(view: View) -> Iterator[Problem]:
             yield view.at(time_sync, "island", repr(time_sync.island), _groups(view, time_sync.island))
 
 
+def kernel_values_once(view: View) -> Iterator[Problem]:
+    """A node's kernel values are united: one that is set twice would be whichever name comes last."""
+    for data in view.data.values():
+        values = [data[name] for name in sorted(data) if is_kernel(name) and isinstance(data[name], Kernel)]
+        for one, other in combinations(filter(view.collector.valid, values), 2):
+            for key in one.sysctl.keys() & other.sysctl.keys():
+                yield view.at(other, "sysctl", f"{key} again", f"each name once (it is at {view.where(one)} already)")
+
+
 def root_may_log_in(view: View) -> Iterator[Problem]:
     """A run that closes root's login would be the last one that logs in as root."""
     for node in view.valid_nodes():
@@ -177,5 +188,5 @@ def _list(names: Iterable[str]) -> str:
 _RULES: tuple[Rule, ...] = (
     node_names_once, addresses_once, addresses_inside, one_network, groups_not_empty, members_once, servers_odd,
     data_there, operators_once, operator_keys_readable, island_there,
-    root_may_log_in, ssh_ports_agree, reboots_fit,
+    kernel_values_once, root_may_log_in, ssh_ports_agree, reboots_fit,
 )  # fmt: skip

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
@@ -59,6 +60,24 @@ class Kernel(Declaration):
             allowed = f'"br_netfilter" among the modules, for {bridge[0]} exists only with it'
             raise rule("modules", ", ".join(self.modules) or "none", allowed)
         return self
+
+
+def is_kernel(name: str) -> bool:
+    """Whether a data name holds a Kernel: `kernel`, or `kernel_` and what it is for."""
+    return name == "kernel" or name.startswith("kernel_")
+
+
+def kernel_of(host_data: Any) -> Kernel:
+    """All of a host's kernel values as one, by name, so that an environment replaces only what differs.
+
+    `host_data` is pyinfra's `host.data` or a mapping.
+    """
+    data: Mapping[str, Any] = host_data if isinstance(host_data, Mapping) else host_data.dict()
+    parts: list[Kernel] = [data[name] for name in sorted(data) if is_kernel(name)]
+    return Kernel(
+        modules=tuple(dict.fromkeys(module for part in parts for module in part.modules)),
+        sysctl={key: value for part in parts for key, value in part.sysctl.items()},
+    )
 
 
 class TimeSync(Declaration):
