@@ -140,6 +140,18 @@ def test_a_key_in_an_operators_home_opens_nothing(lab: Lab, tmp_path: Path) -> N
     on(NODE, "rm -r ~operator/.ssh")
 
 
+def test_a_key_in_the_home_of_somebody_else_opens_nothing(lab: Lab) -> None:
+    on(NODE, f"{GONE} --remove stranger; useradd --create-home --password '*' stranger")
+    on(NODE, "install -d -o stranger -m 700 ~stranger/.ssh; cp ~root/.ssh/authorized_keys ~stranger/.ssh/")
+    on(NODE, "chown stranger ~stranger/.ssh/authorized_keys")
+    try:
+        assert "Permission denied (publickey)" in ssh(lab, "stranger", "true").stderr
+        on(NODE, "usermod --append --groups root stranger")
+        assert ssh(lab, "stranger", "id -un").stdout.strip() == "stranger"  # it was the group, then
+    finally:
+        on(NODE, f"{GONE} --remove stranger")
+
+
 @pytest.mark.parametrize("user", ["root", "operator", "nobody"])
 def test_no_password_is_ever_asked_for(lab: Lab, user: str) -> None:
     said = ssh(lab, user, "-o", "PubkeyAuthentication=no", "true")
@@ -212,7 +224,7 @@ def test_an_account_that_was_added_by_hand_is_closed() -> None:
     ]
 
 
-@pytest.mark.parametrize("line", ["Match User nobody\nPasswordAuthentication yes", "Port 2222", "Nonsense yes"])
+@pytest.mark.parametrize("line", ["Match User operator\nPasswordAuthentication yes", "Port 2222", "Nonsense yes"])
 def test_a_setting_of_another_file_that_wins_over_ours_is_refused_by_name(line: str) -> None:
     path = "/etc/ssh/sshd_config.d/00-by-hand.conf"
     on(NODE, f"printf '{line}\\n' >{path}")
