@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -10,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.commands import ROOT, changes, converge, on, plan, unterbau
+from tests.lab.commands import ADDRESS, ROOT, changes, converge, on, plan, unterbau
+from unterbau.lab.layout import Lab
 
 pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("converged")]
 
@@ -65,6 +67,14 @@ def apply(folder: Path, deploy: str, node: str) -> subprocess.CompletedProcess[s
     return unterbau("apply", "lab", "-y", "--limit", node, cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)})
 
 
+def logs_in(lab: Lab, node: str) -> bool:
+    """Whether a bare new login gets in, within 2 s."""
+    options = ("BatchMode=yes", "ConnectTimeout=2", "IdentitiesOnly=yes", f"UserKnownHostsFile={lab.known_hosts}")
+    flags = [part for option in options for part in ("-o", option)]
+    command = ["ssh", "-F", "none", "-i", str(lab.key), *flags, f"root@{ADDRESS[node]}", "true"]
+    return subprocess.run(command, capture_output=True, timeout=60, check=False).returncode == 0
+
+
 def lets_in(node: str) -> bool:
     """Whether a new connection gets in, and finds no change that is still to be proven."""
     return unterbau("lab", "shell", node, "--", "sh", "-c", "! ls -d /var/lib/unterbau/guard/*/saved").returncode == 0
@@ -80,7 +90,18 @@ def lets_in_again(node: str) -> bool:
     return False
 
 
-def test_a_change_that_locks_us_out_reverts_by_itself(tmp_path: Path) -> None:
+def reverted_after_s(node: str) -> float:
+    """From the node's journal: seconds between the last change (just before it the timer is armed) and its end."""
+    done = "while systemctl --quiet is-active 'unterbau-revert-*.service'; do sleep 0.05; done; journalctl --sync"
+    journal = on(node, f"{done}; journalctl --no-pager -b -o short-unix -u 'unterbau-revert-*'").splitlines()
+    armed, reverted = (
+        [float(line.split()[0]) for line in journal if re.search(words, line)]
+        for words in (r"Started unterbau-revert-[a-z-]+\.timer", "unterbau: put back the ")
+    )
+    return reverted[-1] - armed[-1]
+
+
+def test_a_change_that_locks_us_out_reverts_by_itself(lab: Lab, tmp_path: Path) -> None:
     # On srv-3 the change that fails finds one that nobody has proven: both must go.
     assert apply(tmp_path / "before", KILLED_WITH_A_WAY_IN, "srv-3").returncode == -signal.SIGKILL
     for node, deploy, code in (
@@ -91,10 +112,12 @@ def test_a_change_that_locks_us_out_reverts_by_itself(tmp_path: Path) -> None:
     ):
         ran = apply(tmp_path / node, deploy, node)
         assert ran.returncode == code, ran.stdout + ran.stderr
-        assert not lets_in(node)  # else nothing is shown here
+        assert not logs_in(lab, node), node
         assert code != 1 or "puts the old one back by itself" in ran.stdout + ran.stderr
     for node in ("srv-3", "wrk-1", "wrk-2", "srv-2"):
         assert lets_in_again(node), node
+        assert logs_in(lab, node), node
+        assert 0 < reverted_after_s(node) <= REVERTED_WITHIN_S, node
     assert changes(plan()[1]) == set()
 
 
