@@ -62,25 +62,53 @@ def environment(canary: str) -> dict[str, str]:
     return {**os.environ, "CANARY": canary, "PYTHONPATH": str(ROOT), "HOME": os.environ.get("HOME", "/root")}
 
 
-def outputs(root: Path, canary: str, *, leaky: bool) -> tuple[str, str]:
-    """Everything that every way of running says: (our own commands and files, plain pyinfra at its loudest)."""
+def ours(root: Path, canary: str, *, leaky: bool) -> str:
+    """Everything that our own commands and files say, in every mode; each ends as it should."""
     (root / "deploys" / "site.py").write_text(DEPLOY.replace("{leaky}", str(leaky)))
-    options = {"cwd": root, "env": environment(canary)}
-    ours = []
-    for arguments in (["plan", "lab"], ["plan", "lab", "--json"], ["plan", "lab", "-o", "plan.json"],
-                      ["apply", "lab", "-y"], ["plan", "lab"], ["apply", "lab", "-y", "--json"]):  # fmt: skip
-        ran = unterbau(*arguments, "--limit", NODE, **options)
-        ours += [ran.stdout, ran.stderr]
-    ours.append((root / "plan.json").read_text())
+    limit, done, left = ["--limit", NODE], int(leaky), 2 * leaky  # the failing command fails, and stays to be done
+    said = []
+    for by_hand, arguments, code in (
+        ("true", ["plan", "lab", *limit], 2),
+        ("true", ["plan", "lab", *limit, "--json"], 2),
+        ("true", ["plan", "lab", *limit, "-o", "plan.json"], 2),
+        (f"echo other > {ALLOWED}", ["apply", "plan.json"], 3),
+        (f"rm {ALLOWED}", ["apply", "plan.json"], done),
+        (f"rm {ALLOWED}", ["apply", "lab", *limit, "-y"], done),
+        ("true", ["plan", "lab", *limit], left),
+        (f"rm {ALLOWED}", ["apply", "lab", *limit, "-y", "--json"], done),
+    ):
+        on(NODE, by_hand)
+        ran = unterbau(*arguments, cwd=root, env=environment(canary))
+        said += [ran.stdout, ran.stderr]
+        assert ran.returncode == code, (arguments, *hidden(canary, *said[-2:]))
+        if code == 3:
+            assert "agreed plan" in ran.stderr
+    assert secret_file() == [canary, "600"]
+    return "\n".join([*said, (root / "plan.json").read_text()])
+
+
+def hidden(canary: str, *texts: str) -> list[str]:
+    return [text.replace(canary, "(the canary)") for text in texts]
+
+
+def secret_file() -> list[str]:
+    return on(NODE, f"cat {ALLOWED}; stat -c %a {ALLOWED}").split()
+
+
+def plain(root: Path, canary: str, *, leaky: bool) -> str:
+    """Everything that plain pyinfra says at its loudest, of the same deploy."""
     on(NODE, f"rm -f {ALLOWED}")
     loud = [sys.executable, "-m", "pyinfra", "-vvv", "--debug", "--diff", "--limit", NODE]
-    plain = []
-    for last in ("--dry", "-y"):
-        command = [*loud, last, "inventories/lab.py", "deploys/site.py"]
-        said = subprocess.run(command, text=True, capture_output=True, timeout=120, check=False, **options)
-        plain += [said.stdout, said.stderr]
-    plain += [path.read_text() for path in root.glob("*.log")]
-    return "\n".join(ours), "\n".join(plain)
+    texts = []
+    for last, code in (("--dry", 0), ("-y", int(leaky))):
+        said = subprocess.run(
+            [*loud, last, "inventories/lab.py", "deploys/site.py"],
+            cwd=root, env=environment(canary), text=True, capture_output=True, timeout=120, check=False,
+        )  # fmt: skip
+        assert said.returncode == code, hidden(canary, said.stdout, said.stderr)
+        texts += [said.stdout, said.stderr]
+    assert secret_file() == [canary, "600"]
+    return "\n".join([*texts, *(path.read_text() for path in root.glob("*.log"))])
 
 
 def found_on_node(canary: str) -> list[str]:
@@ -94,11 +122,9 @@ def found_on_node(canary: str) -> list[str]:
 @pytest.mark.usefixtures("watched")
 def test_a_secret_is_nowhere_but_in_its_file(root: Path) -> None:
     canary = f"canary-{token_hex(8)}"
-    ours, plain = outputs(root, canary, leaky=False)
-    assert "secret file" in ours
-    assert "secret file" in plain
-    assert on(NODE, f"cat {ALLOWED}; stat -c %a {ALLOWED}").split() == [canary, "600"]
-    assert canary not in ours + plain
+    for said in (ours(root, canary, leaky=False), plain(root, canary, leaky=False)):
+        assert "secret file" in said
+        assert canary not in said
     assert found_on_node(canary) == []
     search = ["grep", "-rlsF", "--exclude-dir=.venv", "--exclude-dir=.git", canary, "/tmp", str(ROOT)]
     assert subprocess.run(search, text=True, capture_output=True, check=False).stdout == ""
@@ -108,11 +134,11 @@ def test_a_secret_is_nowhere_but_in_its_file(root: Path) -> None:
 def test_the_search_finds_a_leak(root: Path) -> None:
     """A secret on a command line stands in the process list, and its own error tells it: ours is redacted even so."""
     canary = f"canary-{token_hex(8)}"
-    ours, plain = outputs(root, canary, leaky=True)
+    said = ours(root, canary, leaky=True)
+    assert "failing command" in said
+    assert canary not in said
+    assert canary in plain(root, canary, leaky=True)
     assert "/run/canary-processes" in found_on_node(canary)
-    assert canary in plain
-    assert "failing command" in ours
-    assert canary not in ours
 
 
 def test_the_labs_private_keys_are_readable_by_root_only_and_in_no_output() -> None:
