@@ -109,3 +109,22 @@ def test_a_change_that_fails_while_nobody_listens_is_put_back_at_once(tmp_path: 
     assert ran.returncode != 0
     assert changed.read_text() == "old\n"
     assert (tmp_path / "restored").exists()
+
+
+@pytest.mark.parametrize(
+    "line", ["Match User alice", "  match Address 198.51.100.0/24", '"Match" User alice', "match=user alice"]
+)
+def test_a_match_block_of_another_file_fails_the_change_by_name(line: str, tmp_path: Path) -> None:
+    """It may have come between plan and apply."""
+    (tmp_path / "sshd_config.d").mkdir()
+    (tmp_path / "sshd_config").write_text("# Match User alice\nPort 22\n")
+    (tmp_path / "sshd_config.d" / "00-unterbau.conf").write_text("Match Group unterbau-operators\n")
+    script = ssh_server._NO_MATCH.replace("/etc/ssh", str(tmp_path))
+
+    def run() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(["sh", "-euc", script], text=True, capture_output=True, check=False)
+
+    assert (run().returncode, run().stderr) == (0, "")
+    (tmp_path / "sshd_config.d" / "50-x.conf").write_text(f"{line}\n")
+    assert run().returncode == 1
+    assert f"found {tmp_path}/sshd_config.d/50-x.conf:{line}" in run().stderr
