@@ -57,7 +57,7 @@ def test_a_changed_node_makes_a_plan_file_refused_with_the_difference(tmp_path: 
     on("wrk-2", "sysctl -w net.ipv4.ip_forward=0")
     ran = unterbau("apply", str(file))
     assert ran.returncode == 3
-    assert any(line.startswith("+~ wrk-2") for line in ran.stderr.splitlines()), ran.stderr
+    assert any(line.startswith("+~ wrk-1, wrk-2") for line in ran.stderr.splitlines()), ran.stderr
     assert on("wrk-1", "cat /proc/sys/net/ipv4/ip_forward").strip() == "0"
     converge()
 

@@ -98,6 +98,14 @@ def test_the_text_shows_values_diffs_and_commands_and_counts_the_rest() -> None:
     ]
 
 
+def test_the_same_change_on_many_hosts_is_shown_once_with_all_their_names() -> None:
+    elsewhere = replace(FORWARD, host="wrk-2")
+    otherwise = replace(FORWARD, host="wrk-3", commands=("another",))
+    text = plan_text(replace(PLAN, changes=(FORWARD, elsewhere, otherwise)))
+    headlines = [line for line in text.splitlines() if line.startswith("~")]
+    assert headlines == ["~ wrk-1, wrk-2  base | kernel | sysctl", "~ wrk-3  base | kernel | sysctl"]
+
+
 def test_no_changes_says_what_was_compared() -> None:
     assert "No changes. Compared 7 operations on 2 hosts." in plan_text(replace(PLAN, changes=()))
 

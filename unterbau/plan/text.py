@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from unterbau.changes import AttributeChange, TextChange
 from unterbau.plan.model import Plan, PlannedChange
@@ -25,8 +26,8 @@ def plan_text(plan: Plan) -> str:
 
 
 def _lines(plan: Plan) -> Iterator[str]:
-    for change in plan.changes:
-        yield from change_lines(change)
+    for alike in _alike(plan.changes):
+        yield from _change_lines(alike)
         yield ""
     for problem in plan.problems:
         yield from f"! {problem.host}: {problem.sentence}".split("\n")
@@ -40,9 +41,18 @@ def _lines(plan: Plan) -> Iterator[str]:
     yield f"digest {plan.digest}"
 
 
-def change_lines(change: PlannedChange) -> Iterator[str]:
-    """Headline, what changes, and the exact commands of one change."""
-    yield f"~ {change.host}  {change.layer} | {change.operation}"
+def _alike(changes: Iterable[PlannedChange]) -> list[list[PlannedChange]]:
+    """Changes that differ in nothing but their host, together, where the first of them stands."""
+    groups: dict[PlannedChange, list[PlannedChange]] = {}
+    for change in changes:
+        groups.setdefault(replace(change, host=""), []).append(change)
+    return list(groups.values())
+
+
+def _change_lines(alike: list[PlannedChange]) -> Iterator[str]:
+    """Headline, what changes, and the exact commands of one change on its hosts."""
+    change, hosts = alike[0], ", ".join(change.host for change in alike)
+    yield f"~ {hosts}  {change.layer} | {change.operation}"
     for part in change.changes:
         yield from (f"    {line}" for line in _part(part))
     for command in change.commands:
