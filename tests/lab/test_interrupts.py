@@ -41,13 +41,13 @@ def at_work() -> Running:
 
 def test_killed_at_ten_random_moments_the_next_apply_converges() -> None:
     moments = random.Random(20)  # noqa: S311  # spread over the run, the same ones each time
-    break_everything()
+    break_everything(("srv-1", "wrk-1", "wrk-2"))
     began = time.monotonic()
     converge()
     whole_run_s = time.monotonic() - began
     cut = 0
     for _ in range(10):
-        break_everything()
+        break_everything(("srv-1", "wrk-1", "wrk-2"))
         run = Running("apply", "lab", "-y")
         time.sleep(moments.uniform(0, whole_run_s))  # a moment, not a condition
         run.process.kill()
