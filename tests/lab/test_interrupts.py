@@ -155,8 +155,10 @@ def test_ctrl_c_at_the_question_changes_nothing(terminal: tuple[int, int]) -> No
     on("wrk-1", "sysctl -w net.ipv4.ip_forward=0")
     run = Running("apply", "lab", stdin=terminal[1])
     assert run.process.stderr is not None
-    while "[y/N]" not in (said := os.read(run.process.stderr.fileno(), 1000).decode()):
-        assert said, "it never asked"
+    said = ""
+    while not said.endswith("[y/N] "):
+        said += (letter := run.process.stderr.read(1))
+        assert letter, f"it never asked: {said}"
     run.process.send_signal(signal.SIGINT)
     code, _, err = run.end(timeout_s=60)
     assert (code, "Traceback" in err) == (1, False)

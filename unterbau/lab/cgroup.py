@@ -6,6 +6,7 @@ asking who lives there always use v2; memory is read wherever the controller is.
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -74,10 +75,11 @@ class Group:
 
     def processes(self) -> list[int]:
         """Process ids in it and below."""
-        if not self.unified.exists():
-            return []
-        files = sorted(self.unified.rglob("cgroup.procs"))
-        return [int(pid) for file in files for pid in file.read_text().split()]
+        found: list[int] = []
+        for directory, _below, _files in os.walk(self.unified):  # which passes over what vanishes meanwhile
+            with suppress(FileNotFoundError, ProcessLookupError):
+                found += map(int, Path(directory, "cgroup.procs").read_text().split())
+        return found
 
     def freeze(self, *, frozen: bool, timeout_s: float = 5) -> None:
         """Freeze or thaw everything in it, and wait until it is so."""
