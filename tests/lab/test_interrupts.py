@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.lab.commands import ADDRESS, Running, changes, converge, on, plan, unterbau
+from tests.lab.commands import Running, changes, converge, on, plan, unterbau
 from unterbau.connectors.lock import SILENCE_S
 
 pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("converged")]
@@ -29,7 +29,7 @@ sed -i '/10.77/d' /etc/hosts
 """
 
 
-def break_everything(nodes: tuple[str, ...] = tuple(ADDRESS)) -> None:
+def break_everything(nodes: tuple[str, ...]) -> None:
     with ThreadPoolExecutor() as pool:
         list(pool.map(lambda node: on(node, BREAK), nodes))
 
@@ -57,7 +57,7 @@ def test_killed_at_ten_random_moments_the_next_apply_converges() -> None:
 
 
 def test_a_node_killed_during_apply_is_named_and_the_others_finish() -> None:
-    break_everything()
+    break_everything(("srv-1", "wrk-1", "wrk-2"))
     run = at_work()
     assert unterbau("lab", "fault", "kill", "wrk-2").returncode == 0
     try:
@@ -86,7 +86,7 @@ def test_a_node_that_falls_silent_is_an_error_and_not_a_hang(fault: str) -> None
 
 
 def test_ctrl_c_ends_after_the_operation_that_runs() -> None:
-    break_everything()
+    break_everything(("srv-1", "wrk-1"))
     run = at_work()
     run.process.send_signal(signal.SIGINT)
     code, out, err = run.end(timeout_s=120)
