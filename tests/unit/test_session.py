@@ -118,8 +118,19 @@ def test_a_change_that_has_come_right_since_is_no_change(prepared: Prepared) -> 
     assert sum(plan.unchanged.values()) == 1
 
 
-def test_a_run_keeps_the_reason_when_its_last_host_fails(prepared: Prepared) -> None:
-    session, plan = prepared('server.shell(name="x", commands=["echo the real reason >&2; exit 1"])')
+def test_a_run_keeps_the_reason_when_a_fact_fails_its_last_host(prepared: Prepared) -> None:
+    session, plan = prepared("""
+        from pyinfra.api import FactBase
+        class Broken(FactBase):
+            def command(self):
+                return "echo the real reason >&2; exit 1"
+        @operation()
+        def asks():
+            if host.state.is_executing:
+                host.get_fact(Broken)  # pyinfra then raises no more than "No hosts remaining!"
+            yield "true"
+        asks(name="x")
+        """)
     run = Run(session, plan, lambda _step, _hosts: None)
     run.execute()
     (outcome,) = run.outcomes()
