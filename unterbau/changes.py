@@ -39,12 +39,22 @@ class TextChange:
     diff: str
 
 
+@dataclass(frozen=True)
+class RuleAsked:
+    """What an operation found when it asked a rule: which, whether it passed, and the arithmetic."""
+
+    name: str
+    passed: bool
+    arithmetic: str
+
+
 @dataclass
 class Record:
     """What one operation said on one host."""
 
     changes: list[AttributeChange | TextChange] = field(default_factory=list)
     refusals: list[str] = field(default_factory=list)
+    rules: list[RuleAsked] = field(default_factory=list)
 
 
 _record: ContextVar[Record | None] = ContextVar("changes", default=None)
@@ -98,6 +108,21 @@ def text(subject: str, old: str | None, new: str | None, *, secret: bool = False
     )  # fmt: skip
     diff = HIDDEN if secret else "\n".join(lines)
     _say(TextChange(subject, diff), diff)
+
+
+def rule(name: str, *, passed: bool, arithmetic: str) -> Iterator[FunctionCommand]:
+    """Say what a rule of `domain` answered: `yield from rule(...)`. One that did not pass refuses the whole plan.
+
+    For what must not be done at all (quorum, data, deletions); `refuse` is for what cannot be read or done on a host.
+    Where no plan is checked (plain pyinfra, or a state that changed since the plan) it fails this host instead, so
+    after a rule that did not pass an operation returns.
+    """
+    record = _record.get()
+    if record is not None:
+        record.rules.append(RuleAsked(name, passed, arithmetic))
+    if not passed:
+        fail: Callable[..., Any] = _fail_this_host
+        yield FunctionCommand(fail, (f"refused by the rule '{name}': {arithmetic}",), {})
 
 
 def _fail_this_host(state: State, host: Host, sentence: str) -> bool:  # noqa: ARG001  # pyinfra wants both

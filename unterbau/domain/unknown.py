@@ -35,3 +35,36 @@ class Unknown:
 
 
 UNKNOWN: Final = Unknown()
+
+
+@final
+class AfterApply:
+    """What a fact of an endpoint is worth that a layer of the same plan has yet to make. Neither true nor false."""
+
+    _only: AfterApply | None = None
+
+    def __new__(cls) -> AfterApply:
+        """The only one there is."""
+        if cls._only is None:
+            cls._only = super().__new__(cls)
+        return cls._only
+
+    def __bool__(self) -> NoReturn:
+        raise TypeError("AFTER_APPLY is neither true nor false: test it with `is AFTER_APPLY` first")
+
+    def __repr__(self) -> str:
+        return KNOWN_AFTER_APPLY
+
+    def to_json(self) -> str:
+        """As pyinfra's own JSON output shows it."""
+        return KNOWN_AFTER_APPLY
+
+    def __copy__(self) -> AfterApply:
+        return self
+
+    def __deepcopy__(self, memo: object) -> AfterApply:
+        return self
+
+
+KNOWN_AFTER_APPLY: Final = "(known after apply)"
+AFTER_APPLY: Final = AfterApply()
