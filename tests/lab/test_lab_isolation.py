@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab.conftest import LabCommand
+from unterbau.lab.drive import OBJECTS
 from unterbau.lab.layout import PROXY_PORT
 
 pytestmark = pytest.mark.lab
@@ -83,7 +84,7 @@ def test_a_kernel_setting_is_one_machines_own(spare: LabCommand, setting: str) -
 
 
 def test_other_machines_drives_stay_closed(spare: LabCommand) -> None:
-    image = spare.lab.machine("spare-srv-2").drive_image
+    image = OBJECTS.image(spare.lab.machine("spare-srv-2"))
     listed = subprocess.run(["losetup", "-n", "-O", "MAJ:MIN", "-j", image], capture_output=True, text=True, check=True)
     major, minor = listed.stdout.strip().split(":")
     with Path(f"/dev/loop{minor}").open("rb") as drive:
@@ -100,6 +101,15 @@ def test_a_drive_is_xfs_and_has_a_fixed_size(spare: LabCommand) -> None:
     blocks, block = map(int, size.split())
     assert kind == "xfs"
     assert 1.8 * 2**30 < blocks * block <= 2 * 2**30
+
+
+def test_each_audit_folder_is_a_small_file_system_of_its_own(spare: LabCommand) -> None:
+    said = spare.must("shell", NAME, "--", "stat", "-f", "-c", "%i %T", "/mnt/audit-1", "/mnt/audit-2", "/")
+    rows = [line.split() for line in said.splitlines()]
+    assert [kind for _, kind in rows[:2]] == ["ext2/ext3", "ext2/ext3"]
+    assert len({number for number, _ in rows}) == 3
+    sizes = spare.must("shell", NAME, "--", "df", "--output=size", "-m", "/mnt/audit-1", "/mnt/audit-2").split()[1:]
+    assert all(40 < int(size) <= 64 for size in sizes if size.isdigit())
 
 
 def test_a_machine_is_plain(spare: LabCommand) -> None:

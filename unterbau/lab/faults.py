@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from unterbau.lab import machine, ssh, wire
+from unterbau.lab import drive, machine, ssh, wire
 from unterbau.lab.command import run, succeeds
 from unterbau.lab.errors import LabError
 from unterbau.lab.layout import Lab, Machine
@@ -111,7 +111,7 @@ def fill(lab: Lab, one: Machine, path: str) -> str:
     if block * blocks > FILL_LIMIT_GIB * 2**30:
         raise LabError(
             f"cannot fill {path} on {one.name}: its file system has {block * blocks / 2**30:.0f} GiB, it is the host's "
-            f"own disk; choose one of at most {FILL_LIMIT_GIB} GiB, as {machine.DRIVE_PATH}"
+            f"own disk; choose one of at most {FILL_LIMIT_GIB} GiB, as {drive.OBJECTS.path}"
         )
     _write(lab, one, "fill", {"path": path})
     _inside(pid, "sh", "-c", _FILL, "sh", _FILLER, path)

@@ -39,11 +39,6 @@ class Machine:
         return self.directory / "upper"
 
     @property
-    def drive_image(self) -> Path:
-        """The file behind the machine's drive for object storage."""
-        return self.directory / "drive-1.img"
-
-    @property
     def complete(self) -> Path:
         """Exists once every file of the machine is in place."""
         return self.directory / "complete"

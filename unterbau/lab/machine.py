@@ -6,19 +6,14 @@ import os
 import secrets
 import shutil
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from unterbau.lab import network
+from unterbau.lab import drive, network
 from unterbau.lab.cgroup import Group
-from unterbau.lab.command import run
-from unterbau.lab.errors import LabError
 from unterbau.lab.layout import PROXY_PORT, Lab, Machine
 from unterbau.lab.process import start
 
-DRIVE_GIB = 2
-DRIVE_PATH = "/mnt/drive-1"
 # Kernel settings that all machines on one kernel would share. Each machine gets a plain file over them, holding the
 # kernel's usual value, so that it can set them without touching the host. Values are short: systemd-sysctl writes
 # without truncating, and a value shorter than the one before would keep its tail.
@@ -80,10 +75,12 @@ cd "$1"
 mkdir -p /run/systemd/nspawn
 mount -t tmpfs tmpfs /run/systemd/nspawn
 mount -t overlay overlay -o "lowerdir=$2,upperdir=$1/upper,workdir=$1/work" "$1/root"
-mount -t xfs -o loop "$1/drive-1.img" "$1/drive-1"
+while read -r filesystem name; do mount -t "$filesystem" -o loop "$1/$name.img" "$1/$name"; done <<DRIVES
+$5
+DRIVES
 [ -z "$3" ] || echo $$ > "$3/cgroup.procs"
 end=$4
-shift 4
+shift 5
 while :; do
   rm -rf settings
   cp -r settings.usual settings
@@ -184,14 +181,11 @@ def prepare(lab: Lab, machine: Machine, rootfs: Path) -> None:
     if machine.complete.exists():
         return
     shutil.rmtree(machine.directory, ignore_errors=True)
-    for name in ("upper", "work", "root", "drive-1"):
+    for name in ("upper", "work", "root"):
         (machine.directory / name).mkdir(parents=True)
     machine.upper.chmod(0o755)
     _write_settings(machine)
     _write_system(lab, machine)
-    with machine.drive_image.open("wb") as image:
-        image.truncate(DRIVE_GIB * 2**30)
-    run("mkfs.xfs", "-q", str(machine.drive_image))
     machine.complete.write_text(f"{rootfs}\n")
 
 
@@ -209,7 +203,8 @@ def _write_system(lab: Lab, machine: Machine) -> None:
         (etc / name).mkdir(parents=True)
     (machine.upper / "root/.ssh").mkdir(mode=0o700, parents=True)
     (machine.upper / "root").chmod(0o700)
-    (machine.upper / "mnt/drive-1").mkdir(parents=True)
+    for one in drive.DRIVES:
+        (machine.upper / one.path[1:]).mkdir(parents=True)
     (machine.upper / "root/.ssh/authorized_keys").write_text(lab.key.with_suffix(".pub").read_text())
     (etc / "hostname").write_text(f"{machine.name}\n")
     (etc / "machine-id").write_text(f"{secrets.token_hex(16)}\n")
@@ -228,20 +223,21 @@ def _write_system(lab: Lab, machine: Machine) -> None:
 
 def boot(lab: Lab, machine: Machine) -> None:
     """Start the machine in the background; returns at once."""
+    drive.make(machine)
     members = group(lab, machine)
     directory = machine.directory
     limits = [path for path in members.create(controllers=True) if "/devices/" in str(path)]
     command = [
         "unshare", "--mount", "--propagation", "slave",
         "sh", "-c", _BOOT, "sh", str(directory), machine.complete.read_text().strip(),
-        str(limits[0]) if limits else "", str(members.unified),
+        str(limits[0]) if limits else "", str(members.unified), drive.mounts(),
         "systemd-nspawn", "--quiet", "--directory", str(directory / "root"), "--machine", machine.name, "--boot",
         "--register=no", "--keep-unit", "--link-journal=no", "--resolv-conf=off", "--timezone=off",
         "--console=read-only", f"--network-bridge={lab.bridge}",
         "--capability=all", "--drop-capability=CAP_SYS_TIME,CAP_SYS_MODULE,CAP_SYS_RAWIO",
         *(() if limits else ("--drop-capability=CAP_MKNOD",)),  # nothing else keeps it off the host's disks then
         "--system-call-filter=add_key keyctl",  # the session keyring of containers
-        f"--bind={directory}/drive-1:{DRIVE_PATH}",
+        *(f"--bind={directory}/{one.name}:{one.path}" for one in drive.DRIVES),
         f"--bind={directory}/settings:/run/lab-settings",
     ]  # fmt: skip
     start(members, command, log=directory / "console.log", controllers=True, later=limits)
@@ -252,22 +248,4 @@ def stop(lab: Lab, machine: Machine) -> None:
     group(lab, machine).kill()
     group(lab, machine).remove()
     network.unplug(machine)
-    _await_drive(machine)
-
-
-def _await_drive(machine: Machine, timeout_s: float = 10) -> None:
-    # The kernel lets go of the drive a moment after the last process; a second mount meanwhile would be refused.
-    deadline = time.monotonic() + timeout_s
-    while _loop_devices(machine):
-        if time.monotonic() > deadline:
-            raise LabError(f"cannot release {machine.drive_image}: still on {_loop_devices(machine)}; see `losetup -a`")
-        time.sleep(0.01)
-
-
-def _loop_devices(machine: Machine) -> list[str]:
-    found = []
-    for file in Path("/sys/block").glob("loop*/loop/backing_file"):
-        with suppress(OSError):  # released meanwhile
-            if file.read_text().strip() == str(machine.drive_image):
-                found.append(file.parts[3])
-    return found
+    drive.await_release(machine)

@@ -28,6 +28,7 @@ _HOST_PACKAGES = {
     "systemd-container": "/usr/bin/systemd-nspawn",
     "mmdebstrap": "/usr/bin/mmdebstrap",
     "xfsprogs": "/usr/sbin/mkfs.xfs",
+    "e2fsprogs": "/usr/sbin/mkfs.ext4",
     "nftables": "/usr/sbin/nft",
     "iptables": "/usr/sbin/iptables",
     "iproute2": "/usr/bin/ip",
