@@ -2,7 +2,17 @@
 # and keeps the others, so flows and kernel values have several: `flows` itself is the environment's.
 from __future__ import annotations
 
-from unterbau.declaration import Flow, Journal, Kernel, SecurityUpgrades, SshServer
+from unterbau.declaration import (
+    CertificateAuthority,
+    Flow,
+    Journal,
+    Kernel,
+    Pki,
+    RandomKey,
+    Secret,
+    SecurityUpgrades,
+    SshServer,
+)
 
 base_packages = (
     "ca-certificates",
@@ -69,3 +79,19 @@ flows_ssh = (Flow(name="ssh", source="controllers", target="all", protocol="tcp"
 
 # For `island="servers"`; an environment with another island, or none, sets this name itself.
 flows_time = (Flow(name="ntp", source="all", target="servers", protocol="udp", ports=(123,)),)
+
+# Whoever reads Vault does so through a member's API; members speak among themselves on the cluster's port.
+flows_vault = (
+    Flow(name="vault-api", source="all", target="servers", protocol="tcp", ports=(8200,)),
+    Flow(name="vault-raft", source="servers", target="servers", protocol="tcp", ports=(8201,)),
+)
+
+pki = Pki()
+
+# Periods: NIST SP 800-57 part 1, 5.3 (a cryptoperiod per kind of key).
+secrets_platform = (
+    Secret(name="keyed-hash", kind=RandomKey()),
+    Secret(name="pki/root", kind=CertificateAuthority(common_name="unterbau root"), rotate_after_days=1825),
+    Secret(name="vault/seal-key", kind=RandomKey(size_bytes=32), rotate_after_days=365),
+    Secret(name="vault/deployers", kind=CertificateAuthority(common_name="unterbau deployers"), rotate_after_days=365),
+)

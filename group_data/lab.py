@@ -1,7 +1,27 @@
 # The lab: five machines on one host, with no way out but to Debian's packages.
 from __future__ import annotations
 
-from unterbau.declaration import Kernel, Network, Operator, TimeSync, public_key_file
+from unterbau.declaration import (
+    AppRole,
+    Flow,
+    Kernel,
+    KvEntry,
+    Network,
+    Operator,
+    Password,
+    PostgresqlLogin,
+    PostgresqlServer,
+    Secret,
+    SecretRef,
+    TimeSync,
+    VaultDatabase,
+    VaultDatabaseRole,
+    VaultMount,
+    VaultPolicy,
+    VaultServer,
+    VaultStaticRole,
+    public_key_file,
+)
 
 network = Network(cidr="10.77.0.0/24", domain="lab.internal", controllers=("10.77.0.1/32",))
 
@@ -18,3 +38,49 @@ operators = (
         authorized_keys=(public_key_file("/var/lib/unterbau/lab/ssh/id_ed25519.pub", made_by="run `unterbau lab up`"),),
     ),
 )
+
+# Two small file systems a machine, so that a full one can be tried.
+vault_server = VaultServer(
+    cluster_name="lab",
+    audit_paths=("/mnt/audit-1/openbao/audit.log", "/mnt/audit-2/openbao/audit.log"),
+)
+
+# An application as an example: its password in KV, a database of its own, a policy for both.
+secrets = (
+    Secret(name="demo/api-key", kind=Password(length=40), rotate_after_days=90),
+    Secret(name="postgresql/openbao", kind=Password(length=40), rotate_after_days=90),
+)
+
+flows_postgresql = (
+    Flow(name="postgresql", source="servers", target="postgresql", protocol="tcp", ports=(5432,)),
+    Flow(name="postgresql-workers", source="workers", target="postgresql", protocol="tcp", ports=(5432,)),
+)
+
+postgresql_server = PostgresqlServer(
+    logins=(PostgresqlLogin(name="openbao", password=SecretRef("postgresql/openbao"), create_roles=True),),
+    databases=("demo",),
+    static_users=("demo_batch",),
+)
+
+vault_mounts = (
+    VaultMount(path="kv", kind="kv", description="values of applications"),
+    VaultMount(path="database", kind="database", description="credentials for PostgreSQL"),
+)
+vault_policies = (
+    VaultPolicy(
+        name="demo",
+        paths={
+            "kv/data/demo/*": ("read",),
+            "kv/metadata/demo/*": ("list", "read"),
+            "database/creds/demo": ("read",),
+            "database/static-creds/demo-batch": ("read",),
+        },
+    ),
+)
+vault_kv = (KvEntry(mount="kv", path="demo/api", fields={"key": SecretRef("demo/api-key")}),)
+vault_approles = (AppRole(name="demo", policies=("demo",)),)
+vault_databases = (VaultDatabase(name="demo", host="wrk-1", database="demo", password=SecretRef("postgresql/openbao")),)
+vault_database_roles = (
+    VaultDatabaseRole(name="demo", connection="demo", grants=('GRANT CONNECT ON DATABASE demo TO "{{name}}"',)),
+)
+vault_static_roles = (VaultStaticRole(name="demo-batch", connection="demo", username="demo_batch"),)

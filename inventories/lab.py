@@ -18,3 +18,5 @@ workers = hosts(
     Node(name="wrk-1", address="10.77.0.21", **_ssh),
     Node(name="wrk-2", address="10.77.0.22", **_ssh),
 )
+
+postgresql = workers[:1]

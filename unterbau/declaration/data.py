@@ -12,10 +12,23 @@ from unterbau.declaration.fields import repeated
 from unterbau.declaration.flow import Flow, is_flows
 from unterbau.declaration.masking import shown
 from unterbau.declaration.node import Network
+from unterbau.declaration.postgresql import PostgresqlServer
 from unterbau.declaration.problems import Inert, Problem
+from unterbau.declaration.secret import Pki, Secret, is_secrets
 from unterbau.declaration.source import Source
 from unterbau.declaration.ssh import Operator, SshServer
 from unterbau.declaration.system import Journal, Kernel, SecurityUpgrades, TimeSync, is_kernel
+from unterbau.declaration.vault import (
+    AppRole,
+    KubernetesAuth,
+    KvEntry,
+    VaultDatabase,
+    VaultDatabaseRole,
+    VaultMount,
+    VaultPolicy,
+    VaultServer,
+    VaultStaticRole,
+)
 
 ONE: dict[str, type[Declaration]] = {
     "network": Network,
@@ -28,7 +41,26 @@ ONE: dict[str, type[Declaration]] = {
 SEVERAL: dict[str, type[Declaration]] = {"operators": Operator}
 PACKAGES = "base_packages"
 REQUIRED = (*ONE, *SEVERAL, PACKAGES)
+# Of layers that an environment may do without; what such a layer needs, its rules ask for.
+OPTIONAL_ONE: dict[str, type[Declaration]] = {
+    "pki": Pki,
+    "vault_server": VaultServer,
+    "vault_kubernetes": KubernetesAuth,
+    "postgresql_server": PostgresqlServer,
+}
+OPTIONAL_SEVERAL: dict[str, type[Declaration]] = {
+    "vault_policies": VaultPolicy,
+    "vault_mounts": VaultMount,
+    "vault_kv": KvEntry,
+    "vault_approles": AppRole,
+    "vault_databases": VaultDatabase,
+    "vault_database_roles": VaultDatabaseRole,
+    "vault_static_roles": VaultStaticRole,
+}
+DELETIONS = "vault_deletions"
+KNOWN = (*REQUIRED, *OPTIONAL_ONE, *OPTIONAL_SEVERAL, DELETIONS, "flows", "secrets")
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+")
+_DELETION = re.compile(r"[a-z-]+/[A-Za-z0-9._/-]+")
 
 
 def check(source: Source) -> Iterator[Problem]:
@@ -41,16 +73,27 @@ def check(source: Source) -> Iterator[Problem]:
 
 def wrong(name: str, value: Any) -> Iterator[tuple[str, str, str]]:
     """(field, found, allowed) of a name's value."""
-    several = Flow if is_flows(name) else SEVERAL.get(name)
+    one, several = _one(name), _several(name)
     if isinstance(value, Inert):
         return
-    if name in ONE or is_kernel(name):
-        yield from _of(name, value, ONE.get(name, Kernel))
-    elif several or name == PACKAGES:
+    if one:
+        yield from _of(name, value, one)
+    elif several:
         yield from _tuple(name, value, several)
+    elif name in _TEXTS:
+        yield from _texts(name, value)
     else:
-        names = ", ".join((*REQUIRED, "kernel_…, flows, flows_…"))
-        yield name, "an unknown name", names + near(name, (*REQUIRED, "flows"))
+        yield name, "an unknown name", f"a name of docs/declarations.md{near(name, KNOWN)}"
+
+
+def _one(name: str) -> type[Declaration] | None:
+    return (ONE | OPTIONAL_ONE).get(name) or (Kernel if is_kernel(name) else None)
+
+
+def _several(name: str) -> type[Declaration] | None:
+    if is_flows(name) or is_secrets(name):
+        return Flow if is_flows(name) else Secret
+    return (SEVERAL | OPTIONAL_SEVERAL).get(name)
 
 
 def _of(field: str, value: Any, kind: type[Declaration]) -> Iterator[tuple[str, str, str]]:
@@ -58,23 +101,34 @@ def _of(field: str, value: Any, kind: type[Declaration]) -> Iterator[tuple[str, 
         yield field, shown(value, field), f"{kind.__name__}(…)"
 
 
-def _tuple(name: str, value: Any, kind: type[Declaration] | None) -> Iterator[tuple[str, str, str]]:
-    item = f"{kind.__name__}(…)" if kind else '"a-package"'
+def _tuple(name: str, value: Any, kind: type[Declaration]) -> Iterator[tuple[str, str, str]]:
     if not isinstance(value, tuple):
-        yield name, shown(value, name), f"a tuple, ({item},)"
+        yield name, shown(value, name), f"a tuple, ({kind.__name__}(…),)"
         return
     for index, one in enumerate(value):
-        yield from _of(f"{name}[{index}]", one, kind) if kind else _package(f"{name}[{index}]", one)
-    if not kind:
-        yield from ((name, f"{shown(again)} twice", "each package once") for again in repeated(value, repr))
+        yield from _of(f"{name}[{index}]", one, kind)
 
 
-def _package(field: str, value: Any) -> Iterator[tuple[str, str, str]]:
-    """Source: Debian policy 5.6.1 (names of packages)."""
-    if not isinstance(value, Inert) and not (isinstance(value, str) and _PACKAGE.fullmatch(value)):
-        yield field, shown(value, field), "a Debian package's name: a-z, 0-9, '+', '-' and '.', two at least"
+def _texts(name: str, value: Any) -> Iterator[tuple[str, str, str]]:
+    pattern, item, allowed = _TEXTS[name]
+    if not isinstance(value, tuple):
+        yield name, shown(value, name), f'a tuple, ("{item}",)'
+        return
+    for index, one in enumerate(value):
+        if not isinstance(one, Inert) and not (isinstance(one, str) and pattern.fullmatch(one)):
+            yield f"{name}[{index}]", shown(one, name), allowed
+    yield from (
+        (name, f"{shown(again)} twice", f"each {item.rpartition('-')[2]} once") for again in repeated(value, repr)
+    )
 
 
 def known(name: str) -> bool:
     """Whether group data may set this name."""
-    return name in REQUIRED or is_kernel(name) or is_flows(name)
+    return bool(_one(name) or _several(name) or name in _TEXTS)
+
+
+# Source of the first: Debian policy 5.6.1 (names of packages).
+_TEXTS = {
+    PACKAGES: (_PACKAGE, "a-package", "a Debian package's name: a-z, 0-9, '+', '-' and '.', two at least"),
+    DELETIONS: (_DELETION, "policy/an-object", "kind and name of what may be deleted, for example policy/old-app"),
+}

@@ -7,6 +7,7 @@ from typing import Any
 
 from unterbau.declaration.base import Declaration
 from unterbau.declaration.data import wrong
+from unterbau.declaration.endpoint import CONNECTORS, Endpoint
 from unterbau.declaration.flow import CONTROLLERS
 from unterbau.declaration.masking import shown
 from unterbau.declaration.node import CONNECTION, Node
@@ -16,17 +17,30 @@ from unterbau.declaration.source import Source
 Entry = tuple[Node, dict[str, Any]]
 
 
-def read_groups(source: Source, collector: Collector) -> dict[str, list[Entry]]:
-    """{group: [(node, its data)]} in the order of the file; what is no group of nodes is a problem."""
+def read_groups(source: Source, collector: Collector) -> tuple[dict[str, list[Entry]], list[Endpoint]]:
+    """{group: [(node, its data)]} and the endpoints, in the order of the file; what is neither is a problem."""
     groups: dict[str, list[Entry]] = {}
+    endpoints: list[Endpoint] = []
     for name, value in source.names.items():
         if isinstance(value, Inert):
             continue
         problems = _not_a_group(source, name, value)
         collector.problems.extend(problems)
-        if isinstance(value, list):
+        if not isinstance(value, list):
+            continue
+        found = [] if problems else [_endpoint(entry) for entry in value]
+        if found and all(found):
+            endpoints += [one for one in found if one]
+        else:
             groups[name] = [] if problems else list(_entries(source, name, value, collector))
-    return groups
+    return groups, endpoints
+
+
+def _endpoint(entry: Any) -> Endpoint | None:
+    match entry:
+        case (str(), dict() as data):
+            return next((data[key] for kind, key in CONNECTORS.items() if isinstance(data.get(key), kind)), None)
+    return None
 
 
 def _not_a_group(source: Source, name: str, value: Any) -> list[Problem]:

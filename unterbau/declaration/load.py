@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from unterbau.declaration import data, rules
+from unterbau.declaration.endpoint import Endpoint
 from unterbau.declaration.explain import near
 from unterbau.declaration.inventory import read_groups
 from unterbau.declaration.node import Node
@@ -18,13 +19,17 @@ from unterbau.declaration.view import View
 
 @dataclass(frozen=True)
 class Environment:
-    """A valid environment. `groups`: name -> node names, with `all` and the environment's own; `data` by node."""
+    """A valid environment. `groups`: name -> node names, with `all` and the environment's own; `data` by node.
+
+    Endpoints are in no group here: flows and layers speak of nodes.
+    """
 
     name: str
     path: Path
     nodes: tuple[Node, ...]
     groups: Mapping[str, tuple[str, ...]]
     data: Mapping[str, Mapping[str, Any]]
+    endpoints: tuple[Endpoint, ...] = ()
 
 
 def load(name_or_path: str | Path, root: Path | None = None) -> Environment:
@@ -36,7 +41,7 @@ def load(name_or_path: str | Path, root: Path | None = None) -> Environment:
         problems = [*collector.problems, *rules.all_problems(view)]
     if problems:
         raise DeclarationError([_relative(problem, root) for problem in problems], f"environment {path.stem}")
-    return Environment(path.stem, path, tuple(view.nodes), view.groups, view.data)
+    return Environment(path.stem, path, tuple(view.nodes), view.groups, view.data, tuple(view.endpoints))
 
 
 def _inventory(name_or_path: str | Path, root: Path) -> Path:
@@ -53,11 +58,11 @@ def _inventory(name_or_path: str | Path, root: Path) -> Path:
 
 def _read(path: Path, root: Path, collector: Collector) -> View:
     inventory = execute(path, f"inventory {path.stem}", collector)
-    groups = read_groups(inventory, collector)
+    groups, endpoints = read_groups(inventory, collector)
     sources = [execute(file, f"group data {file.stem}", collector) for file in _group_data_files(path, root)]
     for source in sources:
         collector.problems.extend([*data.check(source), *_unknown_group(source, path, groups)])
-    return View.of(inventory, groups, sources, collector)
+    return View.of(inventory, groups, sources, collector, endpoints)
 
 
 def _group_data_files(path: Path, root: Path) -> list[Path]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from unterbau.declaration.base import Declaration
 from unterbau.declaration.data import known
+from unterbau.declaration.endpoint import Endpoint
 from unterbau.declaration.inventory import Entry
 from unterbau.declaration.node import Node
 from unterbau.declaration.problems import Collector, Place, Problem
@@ -27,9 +28,17 @@ class View:
     collector: Collector
     unknown: frozenset[str]
     readable: bool
+    endpoints: Sequence[Endpoint] = ()
 
     @classmethod
-    def of(cls, inventory: Source, groups: Mapping[str, list[Entry]], sources: list[Source], c: Collector) -> View:
+    def of(
+        cls,
+        inventory: Source,
+        groups: Mapping[str, list[Entry]],
+        sources: list[Source],
+        c: Collector,
+        endpoints: Sequence[Endpoint] = (),
+    ) -> View:
         """Merge data as pyinfra does: host over groups (last wins, the environment's own is the last) over all."""
         entries = [entry for members in groups.values() for entry in members]
         nodes = list({id(node): node for node, _ in entries}.values())
@@ -44,7 +53,8 @@ class View:
         for node, host_data in entries:
             data[str(node.name)].update(host_data)
         unknown = frozenset(name for source in sources for name in source.names if not known(name))
-        return cls(inventory, nodes, all_groups, data, c, unknown, all(s.readable for s in (inventory, *sources)))
+        readable = all(s.readable for s in (inventory, *sources))
+        return cls(inventory, nodes, all_groups, data, c, unknown, readable, endpoints)
 
     @property
     def label(self) -> str:

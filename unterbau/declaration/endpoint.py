@@ -1,0 +1,46 @@
+"""What is no node but a host of the inventory all the same: the bootstrap store, and APIs reached through nodes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from unterbau.declaration.base import Declaration
+from unterbau.declaration.fields import FilePath, Group, Port, Slug
+from unterbau.declaration.problems import Inert
+
+
+class SecretStore(Declaration):
+    """The age-encrypted file with the environment's secrets, on the operator's machine. One an environment."""
+
+    name: Slug = Field("secrets", description="how the plan names it")
+    path: FilePath = Field(description="the age file; it may be committed")
+    identity: FilePath = Field(description="the file with your age identity; it must not be committed")
+
+
+class VaultEndpoint(Declaration):
+    """The API of a cluster of OpenBao servers. It is reached through the SSH connections of its members."""
+
+    name: Slug = Field("vault", description="how the plan names it")
+    members: Group = Field("servers", description="the group of nodes that are its members; an odd number")
+    port: Port = Field(8200, description="where the members' API listens")
+    cluster_port: Port = Field(8201, description="where members speak with each other")
+
+
+Endpoint = SecretStore | VaultEndpoint
+CONNECTORS: dict[type[Declaration], str] = {SecretStore: "store", VaultEndpoint: "vault"}
+
+
+def endpoints(*declared: Endpoint) -> list[tuple[str, dict[str, Any]]]:
+    """A group of an inventory whose hosts are no nodes; each has its declaration as the data `store` or `vault`."""
+    return [_host(one) for one in declared]
+
+
+def _host(one: Any) -> Any:
+    if isinstance(one, Inert):
+        return one
+    if type(one) not in CONNECTORS:
+        raise TypeError(f"endpoints() takes SecretStore(…) or VaultEndpoint(…), not {type(one).__name__}")
+    connector = CONNECTORS[type(one)]
+    return f"@{connector}/{one.name}", {connector: one}
