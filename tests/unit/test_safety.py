@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from unterbau.changes import AttributeChange, TextChange
+from unterbau.changes import AttributeChange, RuleAsked, TextChange
 from unterbau.plan.model import Plan, PlannedChange, Problem
 from unterbau.plan.run import exit_code_of
 from unterbau.plan.safety import PROOF, check
@@ -57,3 +57,17 @@ def test_what_is_no_way_in_needs_no_proof() -> None:
 
 def test_a_plan_that_is_not_the_whole_truth_fails_before_it_is_refused() -> None:
     assert exit_code_of(plan_of(changed(DROP_IN), problems=(Problem("srv-2", "gone"),))) == 1
+
+
+def test_a_rule_that_fails_on_one_host_refuses_the_plan_with_that_hosts_arithmetic() -> None:
+    asked = [
+        ("srv-1", RuleAsked("quorum", True, "3 of 3 stay, quorum needs 2")),
+        ("srv-2", RuleAsked("quorum", False, "1 of 3 stay, quorum needs 2")),
+        ("vault", RuleAsked("deletions are allowed by name", True, "1 of 1 allowed: policy/old")),
+    ]
+    plan = check(Plan("lab", (), ("srv-1",), (), {}, ()), asked)
+    told = {rule.name: (rule.passed, rule.arithmetic) for rule in plan.rules}
+    assert told["quorum"] == (False, "srv-2: 1 of 3 stay, quorum needs 2")
+    assert told["deletions are allowed by name"] == (True, "vault: 1 of 1 allowed: policy/old")
+    assert exit_code_of(plan) == 3
+    assert exit_code_of(check(Plan("lab", (), ("srv-1",), (), {}, ()), asked[::2])) == 0

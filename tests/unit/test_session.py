@@ -196,3 +196,23 @@ def test_one_at_a_time_goes_no_further_after_an_interrupt(prepared: Prepared) ->
 def test_at_once_goes_on_for_the_others_after_a_failure(prepared: Prepared) -> None:
     session, plan = prepared('server.shell(name="x", commands=["act"])', hosts=ROW)
     assert outcomes(session, plan) == ["done", "failed", "done"]
+
+
+def test_a_rule_that_an_operation_asked_refuses_the_plan_and_fails_a_run_without_one(prepared: Prepared) -> None:
+    session, plan = prepared("""
+        @operation()
+        def restarted(healthy):
+            changes.attribute("x", "old", "new")
+            yield from changes.rule("quorum", passed=healthy >= 2, arithmetic=f"{healthy} of 3 healthy, quorum needs 2")
+            if healthy < 2:
+                return
+            yield "true"
+        restarted(name="one", healthy=1)
+        restarted(name="two", healthy=2)
+        """)
+    told = {rule.name: (rule.passed, rule.arithmetic) for rule in plan.rules}
+    assert told["quorum"] == (False, "@local: 1 of 3 healthy, quorum needs 2")
+    assert plan.refused
+    run = Run(session, plan, lambda _step, _hosts: None)
+    run.execute()
+    assert [outcome.outcome for outcome in run.outcomes()] == ["failed", "not run"]

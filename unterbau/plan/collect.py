@@ -19,7 +19,8 @@ def make_plan(session: Session) -> Plan:
     """The plan of a session after `prepare`. Reads once more for what changes; executes nothing."""
     _refuse_twins(session.state)
     collected: dict[tuple[str, str], PlannedChange] = {}
-    session.each(lambda host: collected.update(_changes_of(session, host)), session.ready)
+    asked: list[tuple[str, changes.RuleAsked]] = []
+    session.each(lambda host: collected.update(_changes_of(session, host, asked)), session.ready)
     order = session.state.get_op_order()
     names = [host.name for host in session.hosts]
     plan = Plan(
@@ -30,26 +31,30 @@ def make_plan(session: Session) -> Plan:
         unchanged=_unchanged(session, set(collected)),
         problems=_problems(session),
     )
-    return check(plan)
+    return check(plan, asked)
 
 
-def _changes_of(session: Session, host: Host) -> dict[tuple[str, str], PlannedChange]:
+def _changes_of(
+    session: Session, host: Host, asked: list[tuple[str, changes.RuleAsked]]
+) -> dict[tuple[str, str], PlannedChange]:
     found = {}
     for op_hash, op_data in session.state.ops[host].items():
         if op_data.operation_meta.will_change:
-            change = _describe(session, host, op_hash)
+            change, rules = _describe(session, host, op_hash)
+            asked += [(host.name, rule) for rule in rules]
             if change.commands:  # else it has come right by itself since: a killed run's command may still be at work
                 found[op_hash, host.name] = change
     return found
 
 
-def _describe(session: Session, host: Host, op_hash: str) -> PlannedChange:
+def _describe(session: Session, host: Host, op_hash: str) -> tuple[PlannedChange, list[changes.RuleAsked]]:
     with changes.recording() as record:
         commands = tuple(describe_command(c) for c in session.state.ops[host][op_hash].command_generator())
     for sentence in record.refusals:
         session.problems[host.name].append(redact(sentence))
     layer, operation = layer_and_operation(session.state, op_hash)
-    return PlannedChange(host.name, layer, operation, tuple(_redacted(c) for c in record.changes), commands)
+    change = PlannedChange(host.name, layer, operation, tuple(_redacted(c) for c in record.changes), commands)
+    return change, record.rules
 
 
 def _redacted(change: changes.AttributeChange | changes.TextChange) -> changes.AttributeChange | changes.TextChange:

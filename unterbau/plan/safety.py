@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
+from unterbau.changes import RuleAsked
 from unterbau.plan.model import Plan, Rule
+from unterbau.secrets.hidden import redact
 
 PROOF = "prove new connection"
 WAYS_IN = (  # what a change of sshd or of the firewall calls its subjects
@@ -20,9 +23,20 @@ WAYS_IN = (  # what a change of sshd or of the firewall calls its subjects
 )
 
 
-def check(plan: Plan) -> Plan:
-    """The plan with the rules that were asked and what they answered."""
-    return replace(plan, rules=(_ways_in_are_proven(plan),))
+def check(plan: Plan, asked: Sequence[tuple[str, RuleAsked]] = ()) -> Plan:
+    """The plan with the rules that were asked and what they answered; `asked` by operations: (host, answer)."""
+    return replace(plan, rules=(_ways_in_are_proven(plan), *_of_operations(asked)))
+
+
+def _of_operations(asked: Sequence[tuple[str, RuleAsked]]) -> list[Rule]:
+    """One rule a name: it passed if it passed on every host. Where it did not, only those hosts' arithmetic is told."""
+    found = []
+    for name in sorted({rule.name for _, rule in asked}):
+        failed = [(host, rule) for host, rule in asked if rule.name == name and not rule.passed]
+        told = failed or [(host, rule) for host, rule in asked if rule.name == name]
+        lines = sorted({f"{host}: {redact(rule.arithmetic)}" for host, rule in told})
+        found.append(Rule(name, not failed, "; ".join(lines)))
+    return found
 
 
 def _ways_in_are_proven(plan: Plan) -> Rule:

@@ -26,6 +26,7 @@ from pyinfra.context import ctx_config, ctx_host, ctx_inventory, ctx_state
 from pyinfra_cli.inventory import make_inventory_from_files
 from pyinfra_cli.util import exec_file
 
+from unterbau.connectors.endpoint import EndpointConnector
 from unterbau.connectors.node import NodeConnector
 from unterbau.declaration import Environment
 from unterbau.plan.messages import Messages
@@ -97,11 +98,15 @@ class Session:
                 self.each(partial(_lock, holder=holder), hosts)
 
     def prepare(self) -> None:
-        """Run the deploy file on every connected host: which operations there are, and which have something to do."""
+        """Run the deploy file on every connected host: which operations there are, and which have something to do.
+
+        Nodes first: an endpoint that cannot be reached asks whether the plan of its nodes will make it.
+        """
         self.state.set_stage(StateStage.Prepare)
         filename = str(self.root / DEPLOY)
         self.state.current_deploy_filename = filename
-        self.each(lambda _host: exec_file(filename), self.ready)
+        for endpoints in (False, True):
+            self.each(lambda _host: exec_file(filename), [h for h in self.ready if _is_endpoint(h) is endpoints])
 
     def disconnect(self) -> None:
         """Close every connection; what a run held on its nodes is free with that."""
@@ -150,6 +155,10 @@ class Session:
             if not reasons.get(host.name):
                 reasons[host.name] = heard or ["a fact could not be read"]
         return reasons
+
+
+def _is_endpoint(host: Host) -> bool:
+    return isinstance(host.connector, EndpointConnector)
 
 
 def _lock(host: Host, holder: str) -> None:
