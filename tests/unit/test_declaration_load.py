@@ -51,10 +51,13 @@ def test_the_lab_is_valid(checkout: Path) -> None:
     assert lab.groups == {
         "servers": ("srv-1", "srv-2", "srv-3"),
         "workers": ("wrk-1", "wrk-2"),
+        "postgresql": ("wrk-1",),
         "lab": ("srv-1", "srv-2", "srv-3", "wrk-1", "wrk-2"),
         "all": ("srv-1", "srv-2", "srv-3", "wrk-1", "wrk-2"),
     }
-    assert [flow.name for flow in flows_of(lab.data["wrk-1"])] == ["ntp", "ssh"]
+    assert [flow.name for flow in flows_of(lab.data["wrk-1"])] == [
+        "ntp", "postgresql", "postgresql-workers", "ssh", "vault-api", "vault-raft"
+    ]  # fmt: skip
     assert lab.data["wrk-2"]["operators"][0].authorized_keys == (KEY,)
 
 

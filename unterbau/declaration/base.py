@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, PlainValidator, ValidationError
 
 from unterbau.declaration import explain
 from unterbau.declaration.masking import plain
@@ -67,3 +67,14 @@ class Declaration(BaseModel):
 def _label(kind: type, data: dict[str, Any]) -> str:
     name = data.get("name")
     return f"{kind.__name__} {plain(str(name))}" if name is not None and not isinstance(name, Inert) else kind.__name__
+
+
+def made_of(*kinds: type[Declaration]) -> PlainValidator:
+    """A validator: one of these declarations, never a dict that looks like one."""
+
+    def check(value: object) -> object:
+        if not isinstance(value, (*kinds, Inert)):
+            raise ValueError(" or ".join(f"{kind.__name__}(…)" for kind in kinds))  # noqa: TRY004  # what pydantic turns into a problem
+        return value
+
+    return PlainValidator(check)

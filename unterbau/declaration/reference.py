@@ -9,11 +9,26 @@ from typing import Any
 from pydantic.fields import FieldInfo
 
 from unterbau.declaration.base import Declaration
+from unterbau.declaration.endpoint import SecretStore, VaultEndpoint
 from unterbau.declaration.explain import unit_of
 from unterbau.declaration.flow import Flow
 from unterbau.declaration.node import Network, Node
+from unterbau.declaration.postgresql import PostgresqlLogin, PostgresqlServer
+from unterbau.declaration.secret import CertificateAuthority, Password, Pki, RandomKey, Secret
 from unterbau.declaration.ssh import Operator, SshServer
 from unterbau.declaration.system import Journal, Kernel, SecurityUpgrades, TimeSync
+from unterbau.declaration.vault import (
+    AppRole,
+    KubernetesAuth,
+    KubernetesRole,
+    KvEntry,
+    VaultDatabase,
+    VaultDatabaseRole,
+    VaultMount,
+    VaultPolicy,
+    VaultServer,
+    VaultStaticRole,
+)
 
 PAGE = Path("docs/declarations.md")
 BEGIN, END = "<!-- types: begin -->\n", "<!-- types: end -->\n"
@@ -27,6 +42,25 @@ TYPES: tuple[tuple[str, type[Declaration]], ...] = (
     ("`time_sync`", TimeSync),
     ("`security_upgrades`", SecurityUpgrades),
     ("`journal`", Journal),
+    ("in `endpoints(…)` of an inventory", SecretStore),
+    ("a tuple under `secrets` or `secrets_…`", Secret),
+    ("`kind` of a Secret", Password),
+    ("`kind` of a Secret", RandomKey),
+    ("`kind` of a Secret", CertificateAuthority),
+    ("`pki`", Pki),
+    ("in `endpoints(…)` of an inventory", VaultEndpoint),
+    ("`vault_server`", VaultServer),
+    ("a tuple under `vault_policies`", VaultPolicy),
+    ("a tuple under `vault_mounts`", VaultMount),
+    ("a tuple under `vault_kv`", KvEntry),
+    ("a tuple under `vault_approles`", AppRole),
+    ("`vault_kubernetes`", KubernetesAuth),
+    ("`roles` of a KubernetesAuth", KubernetesRole),
+    ("a tuple under `vault_databases`", VaultDatabase),
+    ("a tuple under `vault_database_roles`", VaultDatabaseRole),
+    ("a tuple under `vault_static_roles`", VaultStaticRole),
+    ("`postgresql_server`", PostgresqlServer),
+    ("`logins` of a PostgresqlServer", PostgresqlLogin),
 )
 _WORDS = {
     "HostName": "host name", "DomainName": "domain name", "Address": "IPv4 address", "Cidr": "IPv4 CIDR",
@@ -34,7 +68,14 @@ _WORDS = {
     "FilePath | None": "path", "Slug": "short name", "Group": "group", "Group | None": "group", "PortList": "ports",
     "Source": "group or CIDR", "Transport": "text", "Keys": "public keys", "Algorithms": "names", "Modules": "names",
     "dict[SysctlName, SysctlValue]": "dict", "Many[DomainName]": "names or addresses", "ClockTime": "time HH:MM",
-    "int": "whole number", "bool": "True or False",
+    "int": "whole number", "bool": "True or False", "str": "text", "SecretName": "secret's name",
+    "SecretName | None": "secret's name", "Generator | None": "a generator", "CommonName": "text", "Alphabet": "text",
+    "int | None": "whole number", "Annotated[Some[NodePath], AfterValidator(different)]": "paths",
+    "dict[PolicyPath, Annotated[Some[Capability], AfterValidator(different)]]": "dict", "MountPath": "path",
+    "MountKind": "text", "EntryPath": "path", "dict[FieldName, SecretRef]": "dict", "SecretRef": "SecretRef",
+    "Annotated[Some[Slug], AfterValidator(different)]": "short names", "Some[HostName]": "names",
+    "Many[Role]": "roles", "Identifier": "SQL name", "Some[Statement]": "SQL statements",
+    "Annotated[Many[Identifier], AfterValidator(different)]": "SQL names", "Many[Login]": "logins",
 }  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from unterbau.declaration.base import Declaration
+from unterbau.declaration.base import Declaration, made_of
 from unterbau.declaration.explain import rule
 from unterbau.declaration.fields import matching
 
@@ -54,7 +54,7 @@ class CertificateAuthority(Declaration):
     life_days: int = Field(3650, ge=2, le=7300, description="how long its certificate is valid")
 
 
-Generator = Password | RandomKey | CertificateAuthority
+Generator = Annotated[Password | RandomKey | CertificateAuthority, made_of(Password, RandomKey, CertificateAuthority)]
 
 
 class Secret(Declaration):

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from unterbau.declaration.base import Declaration
+from unterbau.declaration.base import Declaration, made_of
 from unterbau.declaration.explain import rule
 from unterbau.declaration.fields import DomainName, HostName, Many, Slug, Some, different, matching
 from unterbau.declaration.secret import SecretName, SecretRef
@@ -94,13 +94,16 @@ class KubernetesRole(Declaration):
     token_ttl_minutes: int = Field(60, ge=1, le=1440, description="life of a token")
 
 
+Role = Annotated[KubernetesRole, made_of(KubernetesRole)]
+
+
 class KubernetesAuth(Declaration):
     """The auth method for pods of a Kubernetes cluster."""
 
     host: DomainName = Field(description="name or address of its API as the servers reach it")
     api_port: int = Field(6443, ge=1, le=65535, description="port of its API")
     ca: SecretName | None = Field(None, description="the secret with the API's CA certificate; None: the internal root")
-    roles: Many[KubernetesRole] = Field((), description="KubernetesRole(…), …")
+    roles: Many[Role] = Field((), description="KubernetesRole(…), …")
 
 
 class VaultDatabase(Declaration):
