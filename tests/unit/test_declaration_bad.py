@@ -1,10 +1,14 @@
-"""Bad declarations as data: tests/bad/*.yaml edits the good environment in tests/bad/base and lists every problem."""
+"""Bad declarations as data: tests/bad/*.yaml edits the good environment in tests/bad/base and lists every problem.
+
+`base: vault` lays tests/bad/base_vault over it first: endpoints, secrets, everything that is kept in Vault.
+"""
 
 from __future__ import annotations
 
 import shutil
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -30,9 +34,11 @@ def base(tmp_path: Path) -> Path:
     return Path(shutil.copytree(BAD / "base", tmp_path / "base"))
 
 
-def edit(root: Path, edits: list[dict[str, str]]) -> None:
+def edit(root: Path, told: dict[str, Any]) -> None:
     """Each edit must find its text: a case that no longer breaks anything is an error of the test."""
-    for change in edits:
+    if "base" in told:
+        shutil.copytree(BAD / f"base_{told['base']}", root, dirs_exist_ok=True)
+    for change in told["edits"]:
         path = root / change["file"]
         text = path.read_text() if "replace" in change else ""
         assert change.get("replace", "") in text, f"{change['file']} has no {change['replace']!r}"
@@ -54,10 +60,15 @@ def test_the_base_is_good(base: Path) -> None:
     assert [node.name for node in environment.nodes] == ["srv-1", "srv-2", "srv-3", "wrk-1"]
 
 
+def test_the_base_with_vault_is_good_too(base: Path) -> None:
+    edit(base, {"base": "vault", "edits": []})
+    assert [type(one).__name__ for one in load("demo", base).endpoints] == ["SecretStore", "VaultEndpoint"]
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda path: path.stem)
 def test_every_problem_is_named(case: Path, base: Path) -> None:
     told = yaml.safe_load(case.read_text())
-    edit(base, told["edits"])
+    edit(base, told)
     assert problems_of(base) == told["problems"]
 
 
@@ -67,12 +78,12 @@ def test_ten_bad_declarations_are_ten_problems() -> None:
 
 
 def test_the_report_is_stable(base: Path) -> None:
-    edit(base, yaml.safe_load((BAD / "ten_at_once.yaml").read_text())["edits"])
+    edit(base, yaml.safe_load((BAD / "ten_at_once.yaml").read_text()))
     assert problems_of(base) == problems_of(base)
 
 
 @pytest.mark.parametrize("secret", ["hunter2", "b3BlbnNzaC1rZXktdjEA", "AAAAC3NzaC1lZDI1NTE5AAAAID"])
 @pytest.mark.parametrize("case", CASES, ids=lambda path: path.stem)
 def test_no_report_repeats_a_secret_or_a_key(case: Path, base: Path, secret: str) -> None:
-    edit(base, yaml.safe_load(case.read_text())["edits"])
+    edit(base, yaml.safe_load(case.read_text()))
     assert secret not in "\n".join(problems_of(base))

@@ -86,7 +86,7 @@ def found(error: ErrorDetails, field: str) -> str:
     """What stands there, masked."""
     if error["type"] == "missing":
         return "nothing"
-    if error["type"] == "rule":
+    if "found" in error.get("ctx", {}):  # the rule says itself what may be shown of it
         return str(error["ctx"]["found"])
     if error["type"] == "extra_forbidden":
         return "an unknown field"

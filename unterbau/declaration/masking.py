@@ -29,7 +29,7 @@ def shown(value: object, name: str = "") -> str:
     """A value as found: its repr, masked. `name` is the field's: one that sounds secret is never shown."""
     if value is None:
         return "None"
-    if _SECRET_NAME.search(name):
+    if _SECRET_NAME.search(name) and not isinstance(value, int):  # a number is a life, a length or a count
         return SENSITIVE
     if type(value).__name__ in {"HiddenValue", "SecretRef"}:
         return SENSITIVE

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field
 
 from unterbau.declaration.base import Declaration, made_of
 from unterbau.declaration.fields import Many, Port, different
-from unterbau.declaration.secret import SecretRef
+from unterbau.declaration.secret import Ref
 from unterbau.declaration.vault import Identifier
 
 
@@ -16,7 +16,7 @@ class PostgresqlLogin(Declaration):
     """A user that logs in with a password of the store."""
 
     name: Identifier = Field(description="unique")
-    password: SecretRef = Field(description="SecretRef to its password")
+    password: Ref = Field(description="SecretRef to its password")
     create_roles: bool = Field(False, description="True for the user of OpenBao's database engine")
 
 

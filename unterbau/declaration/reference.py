@@ -72,7 +72,7 @@ _WORDS = {
     "SecretName | None": "secret's name", "Generator | None": "a generator", "CommonName": "text", "Alphabet": "text",
     "int | None": "whole number", "Annotated[Some[NodePath], AfterValidator(different)]": "paths",
     "dict[PolicyPath, Annotated[Some[Capability], AfterValidator(different)]]": "dict", "MountPath": "path",
-    "MountKind": "text", "EntryPath": "path", "dict[FieldName, SecretRef]": "dict", "SecretRef": "SecretRef",
+    "MountKind": "text", "EntryPath": "path", "dict[FieldName, Ref]": "dict", "Ref": "SecretRef",
     "Annotated[Some[Slug], AfterValidator(different)]": "short names", "Some[HostName]": "names",
     "Many[Role]": "roles", "Identifier": "SQL name", "Some[Statement]": "SQL statements",
     "Annotated[Many[Identifier], AfterValidator(different)]": "SQL names", "Many[Login]": "logins",

@@ -10,7 +10,7 @@ from unterbau.declaration.endpoint import SecretStore, VaultEndpoint
 from unterbau.declaration.explain import near
 from unterbau.declaration.fields import repeated
 from unterbau.declaration.postgresql import PostgresqlServer
-from unterbau.declaration.problems import Problem
+from unterbau.declaration.problems import Inert, Problem
 from unterbau.declaration.secret import CertificateAuthority, Pki, Secret, SecretRef, secrets_of
 from unterbau.declaration.vault import (
     OURS,
@@ -37,8 +37,15 @@ def _of(view: View, kind: type[Any]) -> list[Any]:
 
 
 def _secrets(view: View) -> dict[str, Secret]:
-    found = [secret for data in view.data.values() for secret in _tuples_only(data)]
-    return {secret.name: secret for secret in found if view.collector.valid(secret)}
+    """By name, also those with a problem of their own: whoever names one of these has made no mistake."""
+    return {str(secret.name): secret for data in view.data.values() for secret in _tuples_only(data)}
+
+
+def _names(view: View, name: str) -> list[str]:
+    """Names under a tuple's data name, also of declarations with a problem of their own."""
+    tuples = [data[name] for data in view.data.values() if isinstance(data.get(name), tuple)]
+    found = [getattr(one, "name", None) for values in tuples for one in values]
+    return list(dict.fromkeys(name for name in found if isinstance(name, str)))
 
 
 def _tuples_only(data: Any) -> tuple[Secret, ...]:
@@ -132,7 +139,7 @@ def authorities_are_authorities(view: View) -> Iterator[Problem]:
     known = _secrets(view)
     for thing, field, name in _names_of_secrets(view):
         secret, signs = known.get(name), (type(thing), field) in {(Pki, "root"), (VaultServer, "deployers")}
-        if signs and secret is not None and not isinstance(secret.kind, CertificateAuthority):
+        if signs and secret is not None and not isinstance(secret.kind, CertificateAuthority | Inert):
             yield view.at(thing, field, f"{name!r}, which is none", "a secret of the kind CertificateAuthority(…)")
 
 
@@ -183,7 +190,7 @@ def mounts_there(view: View) -> Iterator[Problem]:
 
 def policies_there(view: View) -> Iterator[Problem]:
     """A role's policies are declared: one that is missing gives nothing, silently."""
-    known = ["default", *(policy.name for policy in _all(view, "vault_policies"))]
+    known = ["default", *_names(view, "vault_policies")]
     kubernetes = [one for one, _ in view.values("vault_kubernetes")]
     roles = [*_all(view, "vault_approles"), *(role for one in kubernetes for role in one.roles)]
     for role in roles:

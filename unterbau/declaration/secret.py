@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, PlainValidator, model_validator
+from pydantic_core import PydanticCustomError
 
 from unterbau.declaration.base import Declaration, made_of
 from unterbau.declaration.explain import rule
 from unterbau.declaration.fields import matching
+from unterbau.declaration.problems import Inert
 
 SecretName = Annotated[
     str,
@@ -32,6 +34,17 @@ class SecretRef:
     def to_json(self) -> str:
         """As pyinfra's own JSON output shows it."""
         return f"SecretRef({self.name})"
+
+
+def _reference(value: object) -> object:
+    """Whatever else stands there may be the secret itself: it is not shown."""
+    if not isinstance(value, SecretRef | Inert):
+        told = {"found": "no SecretRef (not shown)", "allowed": 'SecretRef("NAME"): a secret\'s name, never its value'}
+        raise PydanticCustomError("reference", "{allowed}", told)
+    return value
+
+
+Ref = Annotated[SecretRef, PlainValidator(_reference)]
 
 
 class Password(Declaration):

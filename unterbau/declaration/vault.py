@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 from unterbau.declaration.base import Declaration, made_of
 from unterbau.declaration.explain import rule
 from unterbau.declaration.fields import DomainName, HostName, Many, Slug, Some, different, matching
-from unterbau.declaration.secret import SecretName, SecretRef
+from unterbau.declaration.secret import Ref, SecretName
 
 OURS = ("deploy", "unterbau")  # policy and mounts that the platform itself lives by
 
@@ -72,7 +72,7 @@ class KvEntry(Declaration):
 
     mount: MountPath = Field(description="a mount of the kind kv")
     path: EntryPath = Field(description="the entry's path in it")
-    fields: dict[FieldName, SecretRef] = Field(min_length=1, description="field -> SecretRef")
+    fields: dict[FieldName, Ref] = Field(min_length=1, description="field -> SecretRef")
 
 
 class AppRole(Declaration):
@@ -115,7 +115,7 @@ class VaultDatabase(Declaration):
     port: int = Field(5432, ge=1, le=65535, description="its port")
     database: Identifier = Field(description="the database")
     username: Identifier = Field("openbao", description="whom the engine logs in as; never under a static role")
-    password: SecretRef = Field(description="SecretRef to that user's password")
+    password: Ref = Field(description="SecretRef to that user's password")
 
 
 class VaultDatabaseRole(Declaration):
