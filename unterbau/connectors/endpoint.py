@@ -1,28 +1,122 @@
-"""What the connectors of endpoints have in common: their "shell" is an API, files they have none."""
+"""An API as a host: a command is `VERB path {json}`, its output the JSON answer, a failure this command's only."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, NoReturn
+import json
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
+import click
+from pyinfra.api.command import StringCommand
+from pyinfra.api.host import Host
+from pyinfra.api.state import StateStage
 from pyinfra.connectors.base import BaseConnector
+from pyinfra.connectors.util import CommandOutput, OutputLine
+from pyinfra.context import ctx_host
 from typing_extensions import override
+
+from unterbau.domain.unknown import KNOWN_AFTER_APPLY
+from unterbau.secrets.hidden import redact
+
+
+class EndpointError(Exception):
+    """One command failed; the sentence says what was asked for and what came back."""
+
+
+class NotThereError(EndpointError):
+    """The API cannot be reached at all."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One command, taken apart."""
+
+    verb: str
+    path: str
+    body: Any = None
+
+    def __str__(self) -> str:
+        """Without the body: it may hold secrets."""
+        return f"{self.verb} {self.path}"
+
+
+def parsed(command: str, verbs: Iterable[str]) -> Call:
+    """`VERB path [json]`; EndpointError for anything else, without its text."""
+    verb, _, rest = command.strip().partition(" ")
+    path, _, body = rest.partition(" ")
+    if verb not in verbs or not path:
+        raise EndpointError(f"cannot run this command: found the verb {verb[:16]!r}; there are {', '.join(verbs)}")
+    try:
+        return Call(verb, path, json.loads(body) if body else None)
+    except ValueError as error:
+        raise EndpointError(f"cannot run {verb} {path}: found a body that is no JSON") from error
 
 
 class EndpointConnector(BaseConnector):
-    """A host that is no machine. It connects lazily: on a first run what it stands for may not exist yet."""
+    """What all API connectors share. They connect lazily: on a first run the API does not exist yet."""
 
     handles_execution = True
+    verbs: ClassVar[tuple[str, ...]] = ()
+    layer: ClassVar[str] = ""  # which layer makes the endpoint, on the nodes that `makers` names
 
     @override
     @staticmethod
     def make_names_data(name: str) -> Iterator[tuple[str, dict[str, Any], list[str]]]:
         yield name, {}, []
 
-    @override
-    def put_file(self, *args: Any, **kwargs: Any) -> NoReturn:
-        raise OSError(f"cannot put a file on {self.host.name}: it is an API, not a machine")
+    @abstractmethod
+    def answer(self, call: Call) -> Any:
+        """The JSON value that the API answers with; EndpointError."""
+
+    @abstractmethod
+    def makers(self) -> list[Host]:
+        """The nodes on which the endpoint is made."""
 
     @override
-    def get_file(self, *args: Any, **kwargs: Any) -> NoReturn:
-        raise OSError(f"cannot get a file from {self.host.name}: it is an API, not a machine")
+    def run_shell_command(
+        self, command: StringCommand, print_output: bool = False, print_input: bool = False, **arguments: Any
+    ) -> tuple[bool, CommandOutput]:
+        raw = command.get_raw_value() if isinstance(command, StringCommand) else str(command)
+        if print_input:
+            click.echo(f"{self.host.print_prefix}>>> {redact(str(command))}", err=True)
+        done, line = self._answered(raw)
+        if print_output:
+            click.echo(f"{self.host.print_prefix}{redact(line)}", err=True)
+        return done, CommandOutput([OutputLine("stdout" if done else "stderr", line)])
+
+    def _answered(self, raw: str) -> tuple[bool, str]:
+        try:
+            return True, json.dumps(self.answer(parsed(raw, self.verbs)), sort_keys=True)
+        except NotThereError as error:
+            if self.made_by_this_plan():
+                return True, json.dumps(KNOWN_AFTER_APPLY)
+            return False, redact(str(error))
+        except EndpointError as error:
+            return False, redact(str(error))
+
+    @property
+    def preparing(self) -> bool:
+        """Whether the run still looks, and changes nothing yet."""
+        return bool(self.state.current_stage < StateStage.Execute)
+
+    def made_by_this_plan(self) -> bool:
+        """Whether this run is still being planned, and will change the endpoint's layer on a node that makes it."""
+        return self.preparing and any(self._layer_changes(host) for host in self.makers())
+
+    def _layer_changes(self, host: Host) -> bool:
+        with ctx_host.use(host):  # whose operations may look at the host once more
+            return any(
+                any(name.startswith(f"{self.layer} | ") for name in self.state.op_meta[op_hash].names)
+                and op_data.operation_meta.will_change
+                for op_hash, op_data in list(self.state.ops.get(host, {}).items())
+            )
+
+    @override
+    def put_file(self, *args: Any, **kwargs: Any) -> bool:
+        raise NotImplementedError(f"cannot put a file on {self.host.name}: it is an API")
+
+    @override
+    def get_file(self, *args: Any, **kwargs: Any) -> bool:
+        raise NotImplementedError(f"cannot get a file from {self.host.name}: it is an API")

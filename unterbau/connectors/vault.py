@@ -1,0 +1,142 @@
+"""`@vault/<name>`: the API of an OpenBao cluster as a host, through the SSH connections of its members.
+
+Commands; the answer is JSON, without what the API wraps around its data:
+
+    GET path            the data; null if absent
+    LIST path           the names; [] if there are none
+    EACH path [names]   {name: data} of those that are there
+    WALK path           {name: data} of all that are there, folders included
+    PUT path {body}     the data, or {}
+    DELETE path         {}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import requests
+from pyinfra.api.host import Host
+from typing_extensions import override
+
+from unterbau.connectors.endpoint import Call, EndpointConnector, EndpointError
+from unterbau.connectors.vault_client import FAILOVER_S, Credentials, VaultClient, sentence
+from unterbau.connectors.vault_members import Members
+from unterbau.declaration.secret import secrets_of
+from unterbau.secrets import pki
+from unterbau.secrets.hidden import Hidden
+from unterbau.secrets.keyring import Keyring
+from unterbau.secrets.store import StoreError
+
+DEPLOYER = "unterbau-deploy"
+LOGIN_LIFE = timedelta(hours=1)
+AUTHORITIES_TRIED = 3  # the one of a rotation that is not yet trusted, the current one, the one before
+
+
+class VaultConnector(EndpointConnector):
+    """See the module."""
+
+    verbs = ("GET", "LIST", "EACH", "WALK", "PUT", "DELETE")
+    layer = "vault"
+    _client: VaultClient | None = None
+
+    @property
+    def client(self) -> VaultClient:
+        """The one client of this host, made on first use; StoreError if the store cannot be read."""
+        if self._client is None:
+            self._client = VaultClient(self._members(), self._credentials(), self._patience_s)
+        return self._client
+
+    @override
+    def makers(self) -> list[Host]:
+        return list(self.state.inventory.get_group(self.host.data.vault.members))
+
+    @override
+    def disconnect(self) -> None:
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+    @override
+    def answer(self, call: Call) -> Any:
+        verbs: dict[str, Callable[[Call], Any]] = {
+            "GET": lambda c: self._data("GET", c.path),
+            "LIST": lambda c: self._names(c.path),
+            "EACH": lambda c: dict(self._each(c.path, c.body or [])),
+            "WALK": lambda c: dict(self._walk(c.path, "")),
+            "PUT": lambda c: self._data("POST", c.path, c.body) or {},
+            "DELETE": lambda c: self._data("DELETE", c.path) or {},
+        }
+        try:
+            return verbs[call.verb](call)
+        except StoreError as error:
+            raise EndpointError(f"cannot log in to {self.host.name}: {error}") from error
+
+    def _data(self, method: str, path: str, body: Any = None) -> Any:
+        response = self.client.request(method, path, body)
+        if response.status_code == 404 and method in ("GET", "LIST", "DELETE") and _absent(response):
+            return None
+        if not response.ok:
+            raise EndpointError(sentence(method, path, response))
+        return _unwrapped(response)
+
+    def _names(self, path: str) -> list[str]:
+        return sorted((self._data("LIST", path) or {}).get("keys") or [])
+
+    def _each(self, path: str, names: list[str]) -> Iterator[tuple[str, Any]]:
+        for name in names:
+            if (data := self._data("GET", f"{path}/{name}")) is not None:
+                yield name, data
+
+    def _walk(self, path: str, folder: str) -> Iterator[tuple[str, Any]]:
+        for name in self._names(f"{path}/{folder}".rstrip("/")):
+            if name.endswith("/"):
+                yield from self._walk(path, folder + name)
+            elif (data := self._data("GET", f"{path}/{folder}{name}")) is not None:
+                yield folder + name, data
+
+    def _patience_s(self) -> float:
+        """A leader is waited for, unless this plan has yet to make one, or nobody is there to be elected."""
+        if self.made_by_this_plan() or (self.preparing and not self._client_members.answers()):
+            return 0
+        return FAILOVER_S
+
+    def _members(self) -> Members:
+        declared = self.host.data.vault
+        self._client_members = Members(self.state, declared.members, declared.port, self._roots)
+        return self._client_members
+
+    def _keyring(self) -> Keyring:
+        store = next((host.data.store for host in self.state.inventory if host.data.get("store")), None)
+        if store is None:
+            raise EndpointError(f"cannot log in to {self.host.name}: the inventory has no secret store; declare one")
+        return Keyring.of(store, secrets_of(self.host.data), rotate=False)
+
+    def _roots(self) -> list[str]:
+        declared = self.host.data.pki
+        return [
+            pki.root_certificate(root) for root in self._keyring().within(declared.root, declared.root_overlap_days)
+        ]
+
+    def _credentials(self) -> Credentials:
+        return Credentials(self._roots, self._clients)
+
+    def _clients(self) -> list[Hidden]:
+        name = self.host.data.vault_server.deployers
+        authorities = self._keyring().versions(name, AUTHORITIES_TRIED)
+        return [pki.client_certificate(authority, DEPLOYER, LOGIN_LIFE) for authority in authorities]
+
+
+def _absent(response: requests.Response) -> bool:
+    """Nothing there, or nothing mounted there; a path that no engine knows is something else."""
+    try:
+        errors = response.json().get("errors") or []
+    except ValueError:
+        return False
+    return all("no handler for route" in error for error in errors)
+
+
+def _unwrapped(response: requests.Response) -> Any:
+    answer = response.json() if response.content else {}
+    return (answer["data"] or {}) if "data" in answer else answer

@@ -1,0 +1,154 @@
+"""Requests to the active member of a Vault cluster: login by a client certificate, retries, failover."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import gevent
+import requests
+from hvac.adapters import RawAdapter
+from urllib3.exceptions import NewConnectionError
+
+from unterbau.connectors.endpoint import EndpointError, NotThereError
+from unterbau.connectors.tunnel import ANSWER_TIMEOUT_S, OPEN_TIMEOUT_S, session, tls_context
+from unterbau.connectors.vault_members import LOOK_AGAIN_S, Members
+from unterbau.secrets.hidden import Hidden
+
+FAILOVER_S = 15
+AUTH_PATH, ROLE = "auth/deploy/login", "deploy"
+MOVED = (307, 429, 472, 473, 502, 503)  # not carried out: a standby, a sealed member, one that just lost its office
+RENEW_BEFORE_S = 60
+NEXT_STEP = {
+    400: "correct what is declared, or read the server's log",
+    403: "the policy `deploy` does not allow it; `unterbau plan` names what differs from it",
+    412: "it was changed meanwhile: plan again",
+}
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """What a login needs, asked anew for each: the trusted roots, and client key + certificate, most likely first."""
+
+    roots: Callable[[], Sequence[str]]
+    clients: Callable[[], Sequence[Hidden]]
+
+
+@dataclass
+class _Login:
+    adapter: RawAdapter
+    token: Hidden
+    until_s: float
+
+
+class VaultClient:
+    """One login at the active member at a time; `patience_s` says how long a leader is waited for."""
+
+    def __init__(self, members: Members, credentials: Credentials, patience_s: Callable[[], float]) -> None:
+        self._members, self._credentials, self._patience_s = members, credentials, patience_s
+        self._login: _Login | None = None
+
+    def request(self, method: str, path: str, body: Any = None, **options: Any) -> requests.Response:
+        """The answer, whatever its status, of a member that was able to give one; EndpointError.
+
+        A request that certainly was not carried out is sent again to the new leader within FAILOVER_S; one that may
+        have been only if it can be repeated: everything but a write with check-and-set.
+        """
+        deadline_s, fresh = None, self._login is None
+        while True:
+            try:
+                response = self._send(method, path, body, **options)
+            except requests.RequestException as error:
+                self._forget()
+                if not _never_sent(error) and not _repeatable(method, body):
+                    raise EndpointError(
+                        f"cannot tell whether {method} {path} was carried out: the connection broke; plan again"
+                    ) from None
+                found = "the connection broke"
+            else:
+                if response.status_code == 403 and not fresh:
+                    fresh = True
+                    self._forget()  # an expired token looks like a denied one
+                    continue
+                if not _moved(response, _repeatable(method, body)):
+                    return response
+                found = f"status {response.status_code}"
+                self._forget()
+            deadline_s = deadline_s or time.monotonic() + FAILOVER_S
+            if time.monotonic() > deadline_s:
+                raise NotThereError(
+                    f"cannot {method} {path}: no member carried it out within {FAILOVER_S} s, the last found: {found}; "
+                    "look at `unterbau vault status`"
+                )
+            gevent.sleep(LOOK_AGAIN_S)
+
+    def close(self) -> None:
+        """Give the token back, and the connections."""
+        if self._login is not None:
+            with suppress(requests.RequestException, OSError, EOFError):
+                self._login.adapter.request("POST", "/v1/auth/token/revoke-self", raise_exception=False)
+        self._forget()
+        self._members.close()
+
+    def _send(self, method: str, path: str, body: Any, **options: Any) -> requests.Response:
+        if self._login is None or time.monotonic() > self._login.until_s:
+            self._forget()
+            self._login = self._log_in()
+        content = {} if body is None else {"json": body}
+        answer = self._login.adapter.request(method, f"/v1/{path}", raise_exception=False, **content, **options)
+        assert isinstance(answer, requests.Response)  # noqa: S101  # for the type checker
+        return answer
+
+    def _log_in(self) -> _Login:
+        member = self._members.active(self._patience_s())
+        refused = "there is no authority for the login in the store"
+        for client in self._credentials.clients():
+            http = session(self._members.open, tls_context(self._credentials.roots(), client.unmask()))
+            adapter = RawAdapter(
+                base_uri=member.url, session=http, timeout=(OPEN_TIMEOUT_S, ANSWER_TIMEOUT_S), allow_redirects=False
+            )
+            answer = adapter.request("POST", f"/v1/{AUTH_PATH}", json={"name": ROLE}, raise_exception=False)
+            if answer.status_code == 200:
+                auth = answer.json()["auth"]
+                token = Hidden(auth["client_token"])
+                adapter.token = token.unmask()
+                return _Login(adapter, token, time.monotonic() + max(auth["lease_duration"] - RENEW_BEFORE_S, 5))
+            refused = sentence("POST", AUTH_PATH, answer)
+            http.close()
+            if answer.status_code in MOVED:
+                raise requests.ConnectionError("the leader changed")
+        raise EndpointError(refused)
+
+    def _forget(self) -> None:
+        if self._login is not None:
+            self._login.adapter.close()
+        self._login = None
+
+
+def sentence(method: str, path: str, response: requests.Response) -> str:
+    """What a status that is no success means, in words."""
+    try:
+        errors = "; ".join(response.json().get("errors") or ()) or "no reason given"
+    except ValueError:
+        errors = "no JSON"
+    found = " ".join(errors.split())
+    step = NEXT_STEP.get(response.status_code, "read the server's log")
+    return f"cannot {method} {path}: found status {response.status_code}: {found}; {step}"
+
+
+def _never_sent(error: requests.RequestException) -> bool:
+    return isinstance(getattr(error.args[0] if error.args else None, "reason", None), NewConnectionError)
+
+
+def _repeatable(method: str, body: Any) -> bool:
+    return method != "POST" or "cas" not in ((body or {}).get("options") or {})
+
+
+def _moved(response: requests.Response, repeatable: bool) -> bool:
+    if response.status_code in MOVED:
+        return True
+    lost_office = ("leader", "not active", "context canceled", "sealed")
+    return response.status_code == 500 and repeatable and any(word in response.text for word in lost_office)
