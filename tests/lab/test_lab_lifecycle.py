@@ -89,6 +89,22 @@ def test_a_directory_with_other_things_in_it_stays_as_it_was(tmp_path: Path) -> 
     assert tmp_path.stat().st_mode & 0o777 == 0o755
 
 
+def test_the_labs_store_is_made_once_and_an_identity_that_does_not_open_it_is_told(spare: LabCommand) -> None:
+    store, identity = spare.lab.store, spare.lab.identity
+    assert {path.stat().st_mode & 0o777 for path in (store, identity)} == {0o600}
+    before, kept = store.read_bytes(), identity.read_bytes()
+    identity.unlink()
+    for _ in range(2):
+        refused = spare("up")
+        assert refused.returncode == 1
+        assert "put it back, or start over with `unterbau lab down`" in refused.stderr
+    assert store.read_bytes() == before
+    assert not identity.exists()
+    identity.write_bytes(kept)
+    spare.must("up")
+    assert (store.read_bytes(), identity.read_bytes()) == (before, kept)
+
+
 def test_down_leaves_nothing_and_can_be_said_twice(spare: LabCommand) -> None:
     kinds = {trace.split(":")[0].split()[0] for trace in traces(spare.lab)}
     assert kinds == {"hosts", "interface", "nft", "loop", "cgroup", "process", "mount", "files"}  # the search does find

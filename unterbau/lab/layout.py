@@ -84,6 +84,16 @@ class Lab:
         return self.state / "ssh" / "known_hosts"
 
     @property
+    def store(self) -> Path:
+        """The bootstrap store."""
+        return self.state / "secrets" / "store.age"
+
+    @property
+    def identity(self) -> Path:
+        """The age identity that opens it."""
+        return self.state / "secrets" / "identity.txt"
+
+    @property
     def lock(self) -> Path:
         """One command at a time works on a lab."""
         return self.cache / f"{self.name}.lock"

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from unterbau.lab import faults, host_limits, keys, machine, network, rootfs, ssh
+from unterbau.lab import faults, host_limits, keys, machine, network, rootfs, secrets, ssh
 from unterbau.lab.cgroup import Group, other_groups
 from unterbau.lab.errors import LabError
 from unterbau.lab.layout import Lab, Machine
@@ -50,7 +50,7 @@ def locked(lab: Lab, say: Say) -> Iterator[None]:
 
 def healthy(lab: Lab) -> bool:
     """Whether everything is there and all machines accept connections; costs no process per machine."""
-    if not lab.known_hosts.exists() or not all(one.complete.exists() for one in lab.machines):
+    if not lab.known_hosts.exists() or not secrets.there(lab) or not all(one.complete.exists() for one in lab.machines):
         return False
     groups = [machine.group(lab, one) for one in lab.machines]
     if (
@@ -81,8 +81,9 @@ def _repair(lab: Lab, say: Say) -> Outcome:
         for one in lab.machines:
             machine.prepare(lab, one, base)
     started = time.monotonic()
+    made = ["secrets"] if secrets.ensure(lab) else []
     limits = ["host limits"] if host_limits.lift(lab) else []
-    parts = limits + network.up(lab, recipe)
+    parts = made + limits + network.up(lab, recipe)
     dead = [one for one in lab.machines if not _alive(lab, one)]
     for one in dead:
         say(f"booting {one.name}")
