@@ -40,7 +40,7 @@ def trace(tmp_path: Path) -> Path:
 @pytest.fixture
 def bad(tmp_path: Path) -> Path:
     root = Path(shutil.copytree(BAD / "base", tmp_path / "bad"))
-    edit(root, TOLD["edits"])
+    edit(root, TOLD)
     return root
 
 
