@@ -1,0 +1,1 @@
+"""Who changed what, and from which commit: names and versions, never values."""
