@@ -9,9 +9,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
 
 from pyinfra import host
 from pyinfra.api import HiddenValue, StringCommand, operation
@@ -19,113 +17,19 @@ from pyinfra.api import HiddenValue, StringCommand, operation
 from facts.certificate import BUNDLE, FOLDERS, Leaf, LeafState, Trusted, path_of
 from facts.config_file import FileState
 from operations import config_file
+from operations.certificate_drift import Declared, Difference, differences_of_bundle, differences_of_leaf
 from operations.config_file import Commands, Wanted
 from unterbau import changes
 from unterbau.domain.unknown import Unknown
 from unterbau.secrets import pki
 from unterbau.secrets.errors import StoreError
 from unterbau.secrets.hidden import Hidden
-from unterbau.secrets.pki import Certificate, PkiError, Usage
-
-BLOCKS = ["PRIVATE KEY", "CERTIFICATE"]
-SHORT = 12  # hex digits of a fingerprint that people compare
-
-
-class Difference(NamedTuple):
-    """One attribute of a service's file, in words of the plan."""
-
-    subject: str
-    old: str | None
-    new: str | None
-
-
-@dataclass(frozen=True)
-class Declared:
-    """What a service's file should be."""
-
-    service: str
-    issuer_name: str
-    accepted: Mapping[str, str]
-    leaf: pki.Leaf
-    user: str
-    group: str
-
-    @property
-    def path(self) -> str:
-        """Where it lies."""
-        return path_of(self.service)
-
-    @property
-    def names(self) -> str:
-        """Its subject alternative names, in words."""
-        return _names(self.leaf.dns_names, self.leaf.addresses)
-
-    @property
-    def validity(self) -> str:
-        """In days: a plan says the same whatever the time of day it is made at."""
-        return f"{self.leaf.life.days} days from its issue"
+from unterbau.secrets.pki import PkiError, Usage
 
 
 def controller_clock() -> datetime:
     """The time here."""
     return datetime.now(UTC)
-
-
-def _names(dns_names: Sequence[str], addresses: Sequence[str], others: Sequence[str] = ()) -> str:
-    return ", ".join([*sorted(dns_names), *sorted(addresses), *others]) or "none"
-
-
-def _dates(found: Certificate) -> str:
-    return f"{found.not_before:%Y-%m-%d} to {found.not_after:%Y-%m-%d}"
-
-
-def _root(found: Certificate) -> str:
-    return f"{found.subject}, sha256 {found.fingerprint[:SHORT]}, {_dates(found)}"
-
-
-def differences(state: LeafState, declared: Declared) -> list[Difference]:
-    """Everything in which a service's file is not as declared; the validity is judged by the node's clock."""
-    path, file = declared.path, state["file"]
-    if not file["exists"]:
-        return [Difference(path, None, f"{declared.names}; signed by {declared.issuer_name}; {declared.validity}")]
-    if file["kind"] != "file":
-        return [Difference(f"{path} kind", file["kind"], "file")]
-    owner, wanted_owner = f"{file['user']}:{file['group']}", f"{declared.user}:{declared.group}"
-    found = [
-        Difference(f"{path} owner", owner, wanted_owner),
-        Difference(f"{path} mode", file["mode"], "600"),
-        Difference(f"{path} content", " + ".join(state["blocks"]) or "no PEM text", " + ".join(BLOCKS)),
-        *_of_certificate(state, declared),
-    ]
-    return [difference for difference in found if difference.old != difference.new]
-
-
-def _of_certificate(state: LeafState, declared: Declared) -> Iterator[Difference]:
-    path, leaf = declared.path, declared.leaf
-    if state["certificate"] is None:
-        yield Difference(f"{path} certificate", "damaged", "intact")
-        return
-    found = pki.read_certificate(state["certificate"]["pem"])
-    matches = state["key_fingerprint"] == found.key_fingerprint
-    key = "damaged" if state["key_fingerprint"] is None else "the certificate's" if matches else "another one's"
-    yield Difference(f"{path} key", key, "the certificate's")
-    names = _names(found.dns_names, found.addresses, found.other_names)
-    yield Difference(f"{path} names", names, declared.names)
-    yield Difference(f"{path} subject", found.subject, f"CN={leaf.common_name}")
-    usages = [*found.usages, *(["authority"] if found.is_authority else [])]
-    yield Difference(f"{path} usages", ", ".join(usages) or "none", ", ".join(sorted(set(leaf.usages))))
-    if pki.signed_by(found, declared.accepted.values()) is None:
-        yield Difference(f"{path} issuer", _issuer(found, declared), declared.issuer_name)
-    now = datetime.fromtimestamp(state["now_s"], UTC)
-    if not found.not_before <= now <= found.renew_after or found.life > leaf.life:
-        yield Difference(f"{path} validity", f"{_dates(found)}, due {found.renew_after:%Y-%m-%d}", declared.validity)
-
-
-def _issuer(found: Certificate, declared: Declared) -> str:
-    """Who has signed it, as far as it says so itself."""
-    ours = {pki.read_certificate(pem).key_id for pem in declared.accepted.values()}
-    forged = ", forged" if found.issuer_key_id in ours else ""
-    return f"{found.issuer}, key {found.issuer_key_id[:SHORT] or 'unnamed'}{forged}"
 
 
 def clocks_differ(now_s: float, here: datetime) -> str | None:
@@ -148,11 +52,11 @@ def _wrong_arguments(service: str, leaf: pki.Leaf) -> str | None:
 
 
 @operation()
-def trusted(roots: Mapping[str, str]) -> Commands:
+def trusted(roots: Mapping[str, Hidden]) -> Commands:
     """Every program of the node that is told so trusts these roots, and no other: /etc/unterbau/pki/ca.pem.
 
     Args:
-        roots: {name for the plan: certificate, PEM}, newest first.
+        roots: {name for the plan: key and certificate, PEM}, newest first; only certificates are sent.
     """
     state = host.get_fact(Trusted)
     if isinstance(state, Unknown):
@@ -161,10 +65,20 @@ def trusted(roots: Mapping[str, str]) -> Commands:
     if sentence := _in_the_way(state):
         yield from changes.refuse(sentence)
         return
-    commands = [*_folders(state), *_bundle(state[BUNDLE], roots)]
+    try:
+        wanted = _certificates(roots)
+    except (PkiError, StoreError) as error:
+        yield from changes.refuse(f"cannot make {host.name} trust the roots: {error}")
+        return
+    commands = [*_folders(state), *_bundle(state[BUNDLE], wanted)]
     if not commands:
         host.noop(f"{BUNDLE} has the {len(roots)} trusted roots")
     yield from commands
+
+
+def _certificates(roots: Mapping[str, Hidden]) -> dict[str, str]:
+    """Here, not in a deploy: while a run executes, a root that was not stored raises StoreError."""
+    return {name: pki.root_certificate(root) for name, root in roots.items()}
 
 
 def _in_the_way(state: Mapping[str, FileState]) -> str | None:
@@ -188,30 +102,11 @@ def _folders(state: Mapping[str, FileState]) -> Iterator[StringCommand]:
 
 def _bundle(found: FileState, roots: Mapping[str, str]) -> list[StringCommand]:
     wanted = Wanted(HiddenValue("".join(roots.values())))  # a new root's length differs from plan to plan
-    said = _bundle_differences(found, roots)
+    said = differences_of_bundle(found, roots)
     if not said and found["sha256"] != wanted.sha256:
         said = [Difference(f"{BUNDLE} content", "other text or another order", "as declared")]
     _say(said)
     return [config_file.write(BUNDLE, wanted)] if said else []
-
-
-def _bundle_differences(found: FileState, roots: Mapping[str, str]) -> list[Difference]:
-    """A new root goes by its name: one that is made by this run has another fingerprint in each plan."""
-    said = []
-    if found["kind"] == "file":
-        owner = f"{found['user']}:{found['group']} {found['mode']}"
-        said = [Difference(f"{BUNDLE} owner and mode", owner, "root:root 644")]
-    elif found["exists"]:
-        said = [Difference(f"{BUNDLE} kind", found["kind"], "file")]
-    try:
-        there = {root.fingerprint: root for root in pki.read_certificates(found["content"] or "")}
-    except PkiError:
-        there = {}
-        said.append(Difference(f"{BUNDLE} content", "damaged", "as declared"))
-    wanted = {pki.read_certificate(pem).fingerprint: name for name, pem in roots.items()}
-    said += [Difference(f"{BUNDLE} root", _root(root), None) for mark, root in there.items() if mark not in wanted]
-    said += [Difference(f"{BUNDLE} root", None, name) for mark, name in wanted.items() if mark not in there]
-    return [difference for difference in said if difference.old != difference.new]
 
 
 def _say(differences: Sequence[Difference]) -> None:
@@ -224,7 +119,7 @@ def leaf(  # noqa: PLR0913  # what a certificate says, and to whom it belongs
     service: str,
     issuer: Hidden,
     issuer_name: str,
-    accepted_issuers: Mapping[str, str],
+    accepted_issuers: Mapping[str, Hidden],
     *,
     dns_names: Sequence[str],
     addresses: Sequence[str],
@@ -240,7 +135,7 @@ def leaf(  # noqa: PLR0913  # what a certificate says, and to whom it belongs
         service: the file's name and the certificate's common name.
         issuer: who signs a new one: key and certificate, PEM.
         issuer_name: its name for the plan.
-        accepted_issuers: {name: certificate, PEM}; one signed by any of them stays until its last third.
+        accepted_issuers: {name: key and certificate}; what any of them signed stays until its last third.
         dns_names: what it is reached by; one of them or of the addresses at least.
         addresses: IPv4 or IPv6.
         life_days: of a new one; one that lives longer is replaced.
@@ -259,14 +154,14 @@ def leaf(  # noqa: PLR0913  # what a certificate says, and to whom it belongs
         asked = pki.Leaf(
             service, tuple(dns_names), pki.canonical_addresses(addresses), timedelta(days=life_days), tuple(usages)
         )
-        declared = Declared(service, issuer_name, accepted_issuers, asked, user, group)
+        declared = Declared(service, issuer_name, _certificates(accepted_issuers), asked, user, group)
         yield from _converge(state, declared, issuer, all_nodes_trust_it)
     except (PkiError, StoreError) as error:
         yield from changes.refuse(f"cannot issue the certificate of {service} for {host.name}: {error}")
 
 
 def _converge(state: LeafState, declared: Declared, issuer: Hidden, all_nodes_trust_it: bool) -> Commands:
-    said = differences(state, declared)
+    said = differences_of_leaf(state, declared)
     here = controller_clock()
     if sentence := _refusal(state, declared, here, waiting=bool(said) and not all_nodes_trust_it):
         yield from changes.refuse(sentence)
