@@ -22,7 +22,7 @@ apply: .venv/.ready ## show what would change in ENV, ask, do it
 	@$(UNTERBAU) apply $(ENV)
 
 test: .venv/.ready ## every test there is; starts the lab's machines if they are down
-	@.venv/bin/pytest
+	@.venv/bin/python -m tests.run
 
 lint: .venv/.ready ## ruff, mypy strict, import contracts
 	@.venv/bin/ruff check .

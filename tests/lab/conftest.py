@@ -17,6 +17,13 @@ from tests.lab.commands import converge
 from unterbau.lab.layout import Lab, lab_from
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What needs no machine of the usual lab can run beside it: `tests.run` does."""
+    for item in items:
+        if {"spare_command", "spare"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.beside)
+
+
 @dataclass(frozen=True)
 class LabCommand:
     """The `lab` command line for one lab."""
