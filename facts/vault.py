@@ -1,4 +1,4 @@
-"""What a Vault cluster says of itself and of its objects. Metadata only: no fact here reads a value that is a secret."""
+"""What a Vault cluster says of itself and of its objects. Metadata only: no fact reads a value that is a secret."""
 
 from __future__ import annotations
 

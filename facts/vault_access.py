@@ -1,4 +1,4 @@
-"""Who may do what in a Vault cluster: policies, AppRole and Kubernetes roles, and the login of the platform's deploys."""
+"""Who may do what in a Vault cluster: policies, AppRole and Kubernetes roles, and the login that deploys use."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What all objects of a Vault cluster have in common: calls, marks of ownership, and what is done with what is not ours.
+"""What all objects of a Vault cluster have in common: calls, marks of ownership, what happens to what is not ours.
 
-A mark is an entry of the KV mount `unterbau` that has metadata only: `unterbau/metadata/<kind>/<name>`. It is made before
-the object and deleted after it, so an object of ours without a mark does not come about.
+A mark is an entry of the KV mount `unterbau` that has metadata only: `unterbau/metadata/<kind>/<name>`. It is made
+before the object and deleted after it, so an object of ours without a mark does not come about.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def names_of(declared: Iterable[str], marks: Mapping[str, Mark] | Unknown | Afte
     return sorted({*declared, *ours})
 
 
-def mark(kind: str, name: str, **more: str) -> StringCommand:
+def mark(kind: str, name: str, **more: str | HiddenValue) -> StringCommand:
     """Say that this object is ours."""
     return call("PUT", f"{MARKS}/metadata/{kind}/{name}", {"custom_metadata": {"owner": OWNER, **more}})
 
@@ -190,8 +190,13 @@ def _put(
     if found is not None and known != thing.secret_hash:
         changes.attribute(f"{kind.name} {thing.name} secret", changes.HIDDEN, f"{changes.HIDDEN}, another one")
     before = [] if marked is not None else [mark(kind.name, thing.name)]
-    after = [mark(kind.name, thing.name, hash=thing.secret_hash)] if known != thing.secret_hash else []
+    after = [mark(kind.name, thing.name, hash=_hidden(thing.secret_hash))] if known != thing.secret_hash else []
     return [*before, *thing.put, *after]  # the hash last: a killed run writes the value once more, and forgets none
+
+
+def _hidden(text: str) -> HiddenValue:
+    """What is computed from a value that this run makes: it differs from plan to plan, and a plan has one digest."""
+    return HiddenValue(text, MASK)
 
 
 def _say(subject: str, old: str | None, new: str) -> None:

@@ -8,23 +8,27 @@ Commands; the answer is JSON, without what the API wraps around its data:
     WALK path           {name: data} of all that are there, folders included
     PUT path {body}     the data, or {}
     DELETE path         {}
+    AWAIT path {"until": {key: value}, "within_s": n}   the data once these keys have these values
 """
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
+import gevent
 import requests
 from pyinfra.api.host import Host
 from typing_extensions import override
 
-from unterbau.connectors.endpoint import Call, EndpointConnector, EndpointError
+from unterbau.connectors.endpoint import Call, EndpointConnector, EndpointError, NotThereError
 from unterbau.connectors.vault_client import FAILOVER_S, Credentials, VaultClient, sentence
-from unterbau.connectors.vault_members import Members
-from unterbau.declaration.secret import secrets_of
+from unterbau.connectors.vault_members import LOOK_AGAIN_S, Members
 from unterbau.secrets import pki
+from unterbau.secrets.declared import store_in
 from unterbau.secrets.hidden import Hidden
 from unterbau.secrets.keyring import Keyring
 from unterbau.secrets.store import StoreError
@@ -37,7 +41,7 @@ AUTHORITIES_TRIED = 3  # the one of a rotation that is not yet trusted, the curr
 class VaultConnector(EndpointConnector):
     """See the module."""
 
-    verbs = ("GET", "LIST", "EACH", "WALK", "PUT", "DELETE")
+    verbs = ("GET", "LIST", "EACH", "WALK", "PUT", "DELETE", "AWAIT")
     layer = "vault"
     _client: VaultClient | None = None
 
@@ -67,11 +71,12 @@ class VaultConnector(EndpointConnector):
             "WALK": lambda c: dict(self._walk(c.path, "")),
             "PUT": lambda c: self._data("POST", c.path, c.body) or {},
             "DELETE": lambda c: self._data("DELETE", c.path) or {},
+            "AWAIT": lambda c: self._awaited(c.path, c.body["until"], c.body["within_s"]),
         }
         try:
             return verbs[call.verb](call)
         except StoreError as error:
-            raise EndpointError(f"cannot log in to {self.host.name}: {error}") from error
+            raise NotThereError(f"cannot log in to {self.host.name}: {error}") from error
 
     def _data(self, method: str, path: str, body: Any = None) -> Any:
         response = self.client.request(method, path, body)
@@ -96,6 +101,21 @@ class VaultConnector(EndpointConnector):
             elif (data := self._data("GET", f"{path}/{folder}{name}")) is not None:
                 yield folder + name, data
 
+    def _awaited(self, path: str, until: dict[str, Any], within_s: float) -> Any:
+        deadline = time.monotonic() + within_s
+        while True:
+            found = self._data("GET", path) or {}
+            left = {key: found.get(key) for key, value in until.items() if _ordered(found.get(key)) != _ordered(value)}
+            if not left:
+                return found
+            if time.monotonic() > deadline:
+                wanted = json.dumps({key: until[key] for key in left})
+                raise EndpointError(
+                    f"cannot go on: {path} is not {wanted} within {within_s} s, found {json.dumps(left)}; "
+                    "look at `unterbau vault status`"
+                )
+            gevent.sleep(LOOK_AGAIN_S)
+
     def _patience_s(self) -> float:
         """A leader is waited for, unless this plan has yet to make one, or nobody is there to be elected."""
         if self.made_by_this_plan() or (self.preparing and not self._client_members.answers()):
@@ -108,10 +128,10 @@ class VaultConnector(EndpointConnector):
         return self._client_members
 
     def _keyring(self) -> Keyring:
-        store = next((host.data.store for host in self.state.inventory if host.data.get("store")), None)
-        if store is None:
+        found = store_in(self.state.inventory)
+        if found is None:
             raise EndpointError(f"cannot log in to {self.host.name}: the inventory has no secret store; declare one")
-        return Keyring.of(store, secrets_of(self.host.data), rotate=False)
+        return Keyring.of(found[1], (), rotate=False, generate=False)
 
     def _roots(self) -> list[str]:
         declared = self.host.data.pki
@@ -126,6 +146,10 @@ class VaultConnector(EndpointConnector):
         name = self.host.data.vault_server.deployers
         authorities = self._keyring().versions(name, AUTHORITIES_TRIED)
         return [pki.client_certificate(authority, DEPLOYER, LOGIN_LIFE) for authority in authorities]
+
+
+def _ordered(value: Any) -> Any:
+    return sorted(value) if isinstance(value, list) else value
 
 
 def _absent(response: requests.Response) -> bool:

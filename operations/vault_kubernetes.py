@@ -1,0 +1,87 @@
+"""The Kubernetes auth method of a Vault cluster: which API vouches for pods, and what their service accounts get."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pyinfra import host
+from pyinfra.api import operation
+
+from facts.vault import Marks
+from facts.vault_access import KubernetesConfig, KubernetesRoles
+from operations.config_file import Commands
+from operations.vault_object import Kind, Thing, call, converge, names_of
+from unterbau import changes
+from unterbau.domain.unknown import KNOWN_AFTER_APPLY, AfterApply, Unknown
+
+KIND = Kind("kubernetes-role", lambda name: [call("DELETE", f"auth/kubernetes/role/{name}")])
+
+
+@dataclass(frozen=True)
+class Role:
+    """Which service accounts of which namespaces get which policies."""
+
+    name: str
+    service_accounts: Sequence[str]
+    namespaces: Sequence[str]
+    policies: Sequence[str]
+    token_ttl_s: int
+
+
+@operation()
+def configured(api: str, ca: str) -> Commands:
+    """The auth method asks this Kubernetes API, with the token of the pod that logs in.
+
+    Args:
+        api: its URL, as the servers of the cluster reach it.
+        ca: the certificate (PEM) that signed its own.
+    """
+    found = host.get_fact(KubernetesConfig)
+    if isinstance(found, Unknown):
+        yield from changes.refuse(
+            f"cannot configure the Kubernetes auth method: {host.name} could not be read; see above"
+        )
+        return
+    declared = {"api": api, "ca": ca.strip()}
+    if found == declared:
+        host.noop(f"the Kubernetes auth method asks {api}")
+        return
+    there = {} if isinstance(found, AfterApply) else found
+    absent = KNOWN_AFTER_APPLY if isinstance(found, AfterApply) else None
+    if there.get("api") != api:
+        changes.attribute("kubernetes auth api", there.get("api", absent), api)
+    if there.get("ca") != ca.strip():
+        changes.attribute("kubernetes auth ca", "another one" if there else absent, "as declared")
+    body = {"kubernetes_host": api, "kubernetes_ca_cert": ca, "disable_local_ca_jwt": True}
+    yield call("PUT", "auth/kubernetes/config", body)
+
+
+@operation()
+def roles(roles: Sequence[Role], *, deletions: Sequence[str] = ()) -> Commands:
+    """These roles of the Kubernetes auth method, and of ours no others.
+
+    Args:
+        roles: all that are declared.
+        deletions: "kubernetes-role/<name>" of those that may be deleted.
+    """
+    marks = host.get_fact(Marks, kind=KIND.name)
+    found = host.get_fact(KubernetesRoles, names=names_of([role.name for role in roles], marks))
+    yield from converge(KIND, [_thing(role) for role in roles], found, marks, deletions)
+
+
+def _thing(role: Role) -> Thing:
+    accounts, namespaces, policies = (sorted(v) for v in (role.service_accounts, role.namespaces, role.policies))
+    shown = {
+        "service_accounts": ", ".join(accounts),
+        "namespaces": ", ".join(namespaces),
+        "policies": ", ".join(policies),
+        "token_ttl": f"{role.token_ttl_s} s",
+    }
+    body = {
+        "bound_service_account_names": accounts,
+        "bound_service_account_namespaces": namespaces,
+        "token_policies": policies,
+        "token_ttl": role.token_ttl_s,
+    }
+    return Thing(role.name, shown, [call("PUT", f"auth/kubernetes/role/{role.name}", body)])
