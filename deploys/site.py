@@ -1,7 +1,16 @@
-"""The whole platform, layer by layer."""
+"""The whole platform, layer by layer. Nodes and endpoints are hosts alike; each layer is for some of them."""
 
 from __future__ import annotations
 
-from deploys.base import base
+from pyinfra import host
 
-base()
+from deploys.base import base
+from deploys.pki import trust
+from deploys.secrets import secrets
+
+if host.data.get("store"):
+    secrets()
+if host.data.get("node"):
+    base()
+    if host.data.get("pki"):
+        trust()

@@ -1,7 +1,7 @@
 # The machines that `unterbau lab up` makes. What holds for them is in group_data/lab.py.
 from __future__ import annotations
 
-from unterbau.declaration import Node, hosts
+from unterbau.declaration import Node, SecretStore, VaultEndpoint, endpoints, hosts
 
 _ssh = {
     "ssh_key": "/var/lib/unterbau/lab/ssh/id_ed25519",
@@ -20,3 +20,12 @@ workers = hosts(
 )
 
 postgresql = workers[:1]
+
+store = endpoints(
+    SecretStore(
+        path="/var/lib/unterbau/lab/secrets/store.age",
+        identity="/var/lib/unterbau/lab/secrets/identity.txt",
+    ),
+)
+
+vault = endpoints(VaultEndpoint(members="servers"))

@@ -1,4 +1,4 @@
-"""The command line: `unterbau plan | apply | lab`. Exit codes are the same everywhere, see the README.
+"""The command line: `unterbau plan | apply | secrets | artifacts | vault | lab`. Exit codes are the same everywhere, see the README.
 
 Subcommands are imported when they are called: the lab's answer in milliseconds, and the engine makes the standard
 library cooperative (gevent) before anything else is imported.
@@ -16,6 +16,9 @@ FAILED = 1
 COMMANDS = {
     "plan": "unterbau.plan.cli:plan_command",
     "apply": "unterbau.plan.cli:apply_command",
+    "secrets": "unterbau.secrets.cli:secrets",
+    "artifacts": "unterbau.artifacts.cli:artifacts",
+    "vault": "unterbau.vault.cli:vault",
     "lab": "unterbau.lab.cli:lab",
 }
 
