@@ -1,0 +1,28 @@
+"""What unit tests share."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from pyinfra_testing.util import FakeState
+
+from unterbau.secrets import pki
+from unterbau.secrets.hidden import Hidden
+
+
+@pytest.fixture(autouse=True)
+def certificates_of_cases(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the cases of `certificate.*` it is 2026-11-22, and what is issued says what was asked for, not random keys."""
+    if not getattr(request.cls, "__name__", "").startswith("operations_certificate_"):
+        return
+    now = datetime(2026, 11, 22, 0, 50, tzinfo=UTC)
+
+    def issue(issuer: Hidden, leaf: pki.Leaf, at: datetime) -> Hidden:
+        assert at == now
+        who = pki.read_certificate(issuer.unmask()).fingerprint
+        return Hidden(f"key and certificate, signed by {who}: {leaf}")
+
+    monkeypatch.setattr("operations.certificate.controller_clock", lambda: now)
+    monkeypatch.setattr(pki, "issue", issue)
+    monkeypatch.setattr(FakeState, "failed_hosts", frozenset(), raising=False)
