@@ -113,7 +113,8 @@ def unwritten(trail: Trail | None, since: Mark, text: bytes) -> bytes:
         return text[len(tail) :]
     if tail.startswith(text):
         more = trail.end.lines - since.lines - text.count(b"\n")
-        raise LedgerError(f"found {more} lines more than there should be, the last: {summary(trail.entries[-1])}")
+        last = f", the last: {summary(trail.entries[-1])}" if more else " and half a one"
+        raise LedgerError(f"found {more} lines more than there should be{last}")
     raise LedgerError(f"found another line {since.lines + 1} than the one there should be")
 
 

@@ -29,8 +29,7 @@ __all__ = ["Contents", "New", "Store", "StoreError", "Verdict", "Version"]
 
 Entry = dict[str, Any]
 Edit = Callable[[Contents], tuple[Contents, Sequence[Entry]]]
-_Signature = tuple[int, int, int]
-_read: dict[tuple[Path, Path], tuple[_Signature, Contents]] = {}
+_read: dict[tuple[Path, Path], tuple[bytes, Contents]] = {}
 
 
 @dataclass(frozen=True)
@@ -61,8 +60,10 @@ class Store:
     """One store. Nothing is read before it is asked; what was read is kept as long as the file stays the same."""
 
     def __init__(self, path: Path | str, identity: Path | str) -> None:
-        self.path = Path(os.path.realpath(path))  # through a link: the file behind it is replaced, not the link
-        self.identity = Path(identity)
+        self.path = Path(
+            os.path.realpath(Path(path).expanduser())
+        )  # through a link: the file behind it is replaced, not the link
+        self.identity = Path(identity).expanduser()
         self.ledger = self.path.with_name(f"{self.path.name}.ledger")
 
     @classmethod
@@ -84,13 +85,7 @@ class Store:
     def read(self) -> Contents:
         """Everything in it. StoreError if it is not there, not ours, damaged, or not for this identity."""
         try:
-            with self.path.open("rb") as file:
-                found = os.fstat(file.fileno())
-                signature = (found.st_mtime_ns, found.st_size, found.st_ino)
-                known = _read.get((self.path, self.identity))
-                if known is not None and known[0] == signature:
-                    return known[1]
-                content = file.read()
+            content = self.path.read_bytes()
         except FileNotFoundError:
             raise StoreError(
                 f"cannot read the store {self.path}: there is no such file; make it (the lab's: `unterbau lab up`, "
@@ -98,9 +93,10 @@ class Store:
             ) from None
         except OSError as error:
             raise StoreError(f"cannot read the store {self.path}: {error.strerror}; see its owner and mode") from error
-        contents = opened(self.path, content, read_identity(self.identity))
-        _read[self.path, self.identity] = signature, contents
-        return contents
+        known = _read.get((self.path, self.identity))
+        if known is None or known[0] != content:  # reading costs nothing; times and sizes can be the same by chance
+            known = _read[self.path, self.identity] = content, opened(self.path, content, read_identity(self.identity))
+        return known[1]
 
     def version(self, name: str) -> Version:
         """The current version; StoreError with what is near if there is no such secret."""
