@@ -22,13 +22,17 @@ Commands = Generator[PyinfraCommand, None, None]
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a file should be. `validate` is a command that gets the new file's name as its last argument."""
+    """What a file should be. `validate` is a command that gets the new file's name as its last argument.
+
+    `exact`: a key that a program reads byte by byte gets no newline at its end.
+    """
 
     content: str | HiddenValue
     mode: str = "644"
     user: str = "root"
     group: str = "root"
     validate: str | None = None
+    exact: bool = False
 
     @property
     def secret(self) -> bool:
@@ -37,9 +41,9 @@ class Wanted:
 
     @property
     def text(self) -> str:
-        """The text as it will stand in the file: it ends with a newline."""
+        """The text as it will stand in the file: it ends with a newline, unless it is taken `exact`."""
         raw = self.content.unmask() if isinstance(self.content, HiddenValue) else self.content
-        return raw if raw.endswith("\n") else raw + "\n"
+        return raw if self.exact or raw.endswith("\n") else raw + "\n"
 
     @property
     def sha256(self) -> str:
@@ -50,14 +54,17 @@ class Wanted:
 def write(path: str, wanted: Wanted) -> StringCommand:
     """Replace `path` atomically: a new file beside it, checked, synced, renamed over it.
 
-    The length is checked because a connection that breaks looks like the end of the content.
+    The length is checked because a connection that breaks looks like the end of the content. pyinfra ends standard
+    input with a newline, whatever it was given: an `exact` text leaves it unread.
     """
     folder, target = shlex.quote(posixpath.dirname(path)), shlex.quote(path)
     template = shlex.quote(posixpath.join(posixpath.dirname(path), f".{posixpath.basename(path)}.XXXXXXXX"))
     length = str(len(wanted.text.encode()))
+    shown = HiddenValue(length) if wanted.secret else length
     return StringCommand(
-        f"set -e; mkdir -p {folder}; new=$(mktemp {template}); trap 'rm -f \"$new\"' EXIT; cat > \"$new\"; ",
-        '[ "$(wc -c < "$new")" -eq ', HiddenValue(length) if wanted.secret else length, " ]; ",
+        f"set -e; mkdir -p {folder}; new=$(mktemp {template}); trap 'rm -f \"$new\"' EXIT; ",
+        *(["head -c ", shown] if wanted.exact else ["cat"]), ' > "$new"; ',
+        '[ "$(wc -c < "$new")" -eq ', shown, " ]; ",
         f'chown {shlex.quote(f"{wanted.user}:{wanted.group}")} "$new"; chmod {shlex.quote(wanted.mode)} "$new"; ',
         f'{wanted.validate} "$new"; ' if wanted.validate else "",
         f'sync "$new"; mv -fT "$new" {target}; sync {folder}',
