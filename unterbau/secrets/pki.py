@@ -131,8 +131,8 @@ def client_certificate(ca: Hidden, common_name: str, life: timedelta, now: datet
 
 
 def root_certificate(authority: Hidden) -> str:
-    """The public half of an issuer: its certificate, PEM."""
-    return _pem(_first(authority.unmask()))
+    """The public half of an issuer: its certificate, PEM. Errors: PkiError."""
+    return _pem(_authority(authority.unmask()))
 
 
 def read_certificate(pem: str) -> Certificate:
@@ -226,7 +226,7 @@ def _alternative_names(leaf: Leaf) -> list[x509.GeneralName]:
 
 def _issuer(issuer: Hidden, now: datetime) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
     pem: str = issuer.unmask()
-    certificate = _first(pem)
+    certificate = _authority(pem)
     try:
         key = load_pem_private_key(pem.encode(), password=None)
     except (ValueError, TypeError):
@@ -255,6 +255,16 @@ def _first(pem: str) -> x509.Certificate:
         return x509.load_pem_x509_certificate(pem.encode())
     except ValueError:
         raise PkiError("cannot read a certificate: found no intact one in the PEM text; issue it again") from None
+
+
+def _authority(pem: str) -> x509.Certificate:
+    try:
+        return _first(pem)
+    except PkiError:
+        raise PkiError(
+            "cannot use an authority: found no intact certificate in its secret; set it to a PKCS #8 key followed "
+            "by its certificate, or rotate it"
+        ) from None
 
 
 def _pem(certificate: x509.Certificate) -> str:
