@@ -7,6 +7,7 @@ import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +63,8 @@ def _environment(work: Path, changed: Mapping[str, str | None]) -> dict[str, str
 
 
 def _short(command: Sequence[str]) -> str:
-    """Enough of it to know it again: "python -m pip download"."""
-    return " ".join([Path(command[0]).name, *(word for word in command[1:4] if word[:2] != "--")])
+    """Enough of it to know it again, without its options: "python -m pip download"."""
+    return " ".join([Path(command[0]).name, *takewhile(lambda word: word[:1] != "-" or word == "-m", command[1:])])
 
 
 def _read(path: Path) -> str:

