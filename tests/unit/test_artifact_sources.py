@@ -314,7 +314,7 @@ def test_a_program_that_is_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 
 def test_a_program_that_hangs_is_ended_with_all_it_started(work: Path) -> None:
     script = "sleep 1000 & echo $! > child; wait"
-    with pytest.raises(SourceError, match="`sh` did not end within 0.5 s"):
+    with pytest.raises(SourceError, match=r"`sh` did not end within 0.5 s"):
         command.run(["sh", "-c", script], work, limit_s=0.5)
     child = (work / "child").read_text().strip()
     ends_s = time.monotonic() + 10
