@@ -76,7 +76,7 @@ class DatabaseState(TypedDict):
 
     owner: str
     owner_comment: str | None
-    public: bool  # whether everybody has any right to it
+    public: bool  # whether everybody may connect
 
 
 def literal(text: str) -> str:
@@ -228,7 +228,8 @@ FROM pg_authid r WHERE rolname = %s), 'null')"""
 _DATABASE = """\
 SELECT coalesce((SELECT json_build_object('owner', pg_get_userbyid(datdba),
 'owner_comment', shobj_description(datdba, 'pg_authid'),
-'public', EXISTS (SELECT FROM aclexplode(coalesce(datacl, acldefault('d', datdba))) WHERE grantee = 0))
+'public', EXISTS (SELECT FROM aclexplode(coalesce(datacl, acldefault('d', datdba))) WHERE grantee = 0
+AND privilege_type = 'CONNECT'))
 FROM pg_database WHERE datname = %s), 'null')"""
 
 

@@ -244,5 +244,5 @@ def _database(found: DatabaseState | None, role: Role | None, database: str, own
         statements.append(f"ALTER DATABASE {name} OWNER TO {of}")
     if found is None or found["public"]:
         changes.attribute(f"database {database} open to", None if found is None else "everybody", "named roles")
-        statements.append(f"REVOKE ALL ON DATABASE {name} FROM PUBLIC")
+        statements.append(f"REVOKE CONNECT ON DATABASE {name} FROM PUBLIC")
     return statements
