@@ -75,7 +75,7 @@ def test_a_trail_that_is_another_one_is_told(path: Path) -> None:
         (whole[: marks[2].size] + b'{"half', "found another line 3"),
         (
             whole + ledger.chained(marks[3], ENTRIES[:1]),
-            "found 1 lines more than there should be, the last: set x 1, 2026",
+            "found 1 more than the lines there should be, the last: set x 1, 2026",
         ),
     ):
         path.write_bytes(content)

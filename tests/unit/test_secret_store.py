@@ -382,7 +382,7 @@ def test_a_trail_that_was_changed_stops_changes_until_somebody_accepts_it(store:
         (lines[0], None),  # the last line removed: it is the journal, and comes back
         (b"", "found 0 lines that do not begin with the 1 there should be"),
         (lines[0].replace(b"create", b"nothing") + lines[1], "line 2 is a line that does not follow"),
-        (b"".join(lines) + b"{half", "found 0 lines more than there should be and half a one"),
+        (b"".join(lines) + b"{half", "found 0 more than the lines there should be and half a one"),
     ):
         store.ledger.write_bytes(content)
         if found is None:
@@ -406,7 +406,7 @@ def test_an_older_store_that_was_put_back_is_found(store: Store) -> None:
     old = store.path.read_bytes()
     store.commit([New("lost", "y", 0, NOW)])
     store.path.write_bytes(old)
-    with pytest.raises(StoreError, match="found 1 lines more than there should be, the last: set lost 1"):
+    with pytest.raises(StoreError, match="found 1 more than the lines there should be, the last: set lost 1"):
         store.commit([New("x", "y", 0, NOW)])
     assert "lost" in (store.accept() or "")
     store.commit([New("x", "y", 0, NOW)])

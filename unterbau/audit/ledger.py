@@ -114,7 +114,7 @@ def unwritten(trail: Trail | None, since: Mark, text: bytes) -> bytes:
     if tail.startswith(text):
         more = trail.end.lines - since.lines - text.count(b"\n")
         last = f", the last: {summary(trail.entries[-1])}" if more else " and half a one"
-        raise LedgerError(f"found {more} lines more than there should be{last}")
+        raise LedgerError(f"found {more} more than the lines there should be{last}")
     raise LedgerError(f"found another line {since.lines + 1} than the one there should be")
 
 

@@ -206,9 +206,11 @@ def verify_command(opened: Opened, accept: bool) -> None:
     """Open the store, follow its trail from the first line to the last, and finish what a killed run left."""
     accepted = opened.store.accept() if accept else None
     found = opened.store.verify()
-    parts = [f"{found.secrets} secrets in {found.versions} versions; the trail's {found.lines} lines hold together"]
+    parts = [
+        f"secrets: {found.secrets}, versions: {found.versions}, lines of the trail: {found.lines}; they hold together"
+    ]
     if found.completed:
-        parts.append(f"{found.completed} of them belong to a run that was killed and were added now")
+        parts.append(f"of a run that was killed, lines that were added now: {found.completed}")
     if accepted:
         parts.append(f"accepted: {accepted}")
     opened.say("; ".join(parts), {**asdict(found), "accepted": accepted})
