@@ -10,12 +10,14 @@ from deploys.base import addresses
 from deploys.secrets import keyring
 from facts.openbao import DATA_FOLDER, USER
 from operations import artifact as pinned
-from operations import openbao, package, service_account
+from operations import openbao, openbao_audit, openbao_folder, package, service_account
 from operations.openbao_config import Server
 from unterbau.artifacts import artifact
 from unterbau.declaration import VaultEndpoint
 from unterbau.domain.vault_policy import DEPLOY, render
 from unterbau.secrets.hidden import Hidden
+
+SEAL_KEYS_KNOWN = 5
 
 
 @deploy("vault")
@@ -27,8 +29,8 @@ def vault() -> None:
     service_account.present(account=USER, home=DATA_FOLDER, name="account")
     pinned.installed(artifact=binary, name="binary")
     certificate = pki.leaf(service="openbao", user=USER, group=USER, dns_names=["localhost"], addresses=["127.0.0.1"])
-    openbao.folders(audit_paths=declared.audit_paths, name="folders")
-    openbao.audit_rotation(audit_paths=declared.audit_paths, name="audit log rotation")
+    openbao_folder.present(audit_paths=declared.audit_paths, name="folders")
+    openbao_audit.rotated(audit_paths=declared.audit_paths, name="audit log rotation")
     server = Server(
         node=host.data.node.name,
         members=addresses(endpoint().members),
@@ -37,7 +39,6 @@ def vault() -> None:
         cluster_port=endpoint().cluster_port,
         binary=pinned.path_of(binary),
         audit_paths=tuple(declared.audit_paths),
-        seal_keys=tuple(seal_keys()),
     )
     servers(server=server, certificate_changes=certificate.will_change)
 
@@ -76,7 +77,7 @@ def endpoint() -> VaultEndpoint:
 
 
 def seal_keys() -> dict[str, Hidden]:
-    """{id: key}: the current version of the seal's key, then the one before, which old data may still need."""
+    """{id: key}, newest first: enough for a server that has missed a few rotations."""
     secret = host.data.vault_server.seal_key
     newest = keyring().version(secret)
-    return {f"seal-{newest - age}": key for age, key in enumerate(keyring().versions(secret, 2))}
+    return {f"seal-{newest - age}": key for age, key in enumerate(keyring().versions(secret, SEAL_KEYS_KNOWN))}

@@ -4,29 +4,19 @@ from __future__ import annotations
 
 import posixpath
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
 from pyinfra import host
 from pyinfra.api import HiddenValue, StringCommand, operation
 from pyinfra.api.command import PyinfraCommand
 
-from facts import service as service_facts
-from facts.openbao import CERTIFICATE, CONFIG, DATA_FOLDER, SEAL_FOLDER, UNIT, USER, State, serves
+from facts.openbao import CERTIFICATE, CONFIG, SEAL_FOLDER, UNIT, USER, State, serves
 from facts.openbao import Server as Found
-from operations import config_file, openbao_founding, openbao_gate, service
+from operations import config_file, openbao_config, openbao_founding, openbao_gate, service
 from operations.config_file import Commands, Wanted
-from operations.openbao_config import (
-    LOGROTATE,
-    LOGROTATE_HOURLY,
-    LOGROTATE_HOURLY_TEXT,
-    Server,
-    as_server,
-    key_file,
-    logrotate,
-    server_hcl,
-    unit_text,
-)
+from operations.openbao_config import Server, as_server, key_file, server_hcl, unit_text
 from unterbau import changes
 from unterbau.domain.unknown import Unknown
 from unterbau.secrets.errors import StoreError
@@ -40,64 +30,17 @@ Turn = Literal["followers", "leader"]
 
 
 @operation()
-def folders(audit_paths: Sequence[str]) -> Commands:
-    """The folders of the server are there: it may write its data and its audit logs, and read its configuration.
-
-    Args:
-        audit_paths: its audit logs; the folder of each is the server's alone.
-    """
-    wanted = {
-        posixpath.dirname(CONFIG): ("750", "root", USER),
-        SEAL_FOLDER: ("700", "root", "root"),
-        DATA_FOLDER: ("700", USER, USER),
-        **{posixpath.dirname(path): ("700", USER, USER) for path in audit_paths},
-    }
-    state = host.get_fact(service_facts.State, unit=UNIT, config_paths=list(wanted))
-    if isinstance(state, Unknown):
-        yield from changes.refuse(f"cannot make the folders of OpenBao on {host.name}: could not read them; see above")
-        return
-    found = {path: state["files"][path] for path in wanted}
-    foreign = [f"{path} ({one['kind']})" for path, one in found.items() if one["kind"] not in ("absent", "directory")]
-    if foreign:
-        sentence = f"cannot make the folders of OpenBao on {host.name}: found {', '.join(foreign)}; move it away"
-        yield from changes.refuse(sentence)
-        return
-    differing = []
-    for path, (mode, user, group) in wanted.items():
-        one, declared = found[path], f"{mode} {user}:{group}"
-        is_now = f"{one['mode']} {one['user']}:{one['group']}" if one["exists"] else None
-        if is_now != declared:
-            changes.attribute(f"folder {path}", is_now, declared)
-            differing.append((path, mode, user, group))
-    if not differing:
-        host.noop("the folders of OpenBao are as they should be")
-    for path, mode, user, group in differing:
-        yield StringCommand(f"install -d -m {mode} -o {user} -g {group} -- {shlex.quote(path)}")
-
-
-@operation()
-def audit_rotation(audit_paths: Sequence[str]) -> Commands:
-    """The audit logs are rotated every day, and sooner if they grow: looked at every hour.
-
-    Args:
-        audit_paths: the logs.
-    """
-    files = {LOGROTATE: logrotate(audit_paths), LOGROTATE_HOURLY: LOGROTATE_HOURLY_TEXT}
-    yield from service.converge("logrotate.timer", files)
-
-
-@operation()
 def founded(server: Server, seal_keys: Mapping[str, HiddenValue], *, policy: str, deployers: Hidden) -> Commands:
     """The cluster is initialised: by its first member, once. On the others, and ever after, there is nothing to do.
 
     Args:
         server: this member, as it should be.
-        seal_keys: {id: key as base64}, the current one first, then the one before.
+        seal_keys: {id: key as base64}, newest first; a server gets the newest and the one it was sealed with before.
         policy: the text of the policy `deploy`.
         deployers: key and certificate (PEM) of the authority that signs a run's login; the key stays here.
     """
     server = as_server(server)
-    found = _found(server)
+    found = _found(server, seal_keys)
     if isinstance(found, Unknown):
         yield from _unread()
         return
@@ -108,13 +51,14 @@ def founded(server: Server, seal_keys: Mapping[str, HiddenValue], *, policy: str
     if not founds:
         host.noop("the cluster is initialised, or another member does it")
         return
-    if sentence := _obstacle(server, found, seal_keys):
-        yield from changes.refuse(sentence)
+    ready = _ready(server, found, seal_keys)
+    if isinstance(ready, str):
+        yield from changes.refuse(ready)
         return
     changes.attribute("OpenBao cluster", "initialised in part" if found["founding"] else None, "initialised")
     try:
-        yield from _configured(server, found, seal_keys)[1]
-        yield from openbao_founding.commands(server, policy, root_certificate(deployers))
+        yield from _configured(ready, found, seal_keys)[1]
+        yield from openbao_founding.commands(ready, policy, root_certificate(deployers))
     except (PkiError, StoreError) as error:
         yield from changes.refuse(f"cannot initialise OpenBao on {host.name}: {error}")
         return
@@ -132,13 +76,13 @@ def member(
 
     Args:
         server: this member, as it should be.
-        seal_keys: {id: key as base64}, the current one first, then the one before.
+        seal_keys: {id: key as base64}, newest first; a server gets the newest and the one it was sealed with before.
         turn: whose turn it is: "followers" or "leader".
         certificate_changes: an earlier operation of this plan writes a new one. What a killed run left undone is seen
             without it, by what the listener shows.
     """
     server = as_server(server)
-    found = _found(server)
+    found = _found(server, seal_keys)
     if isinstance(found, Unknown):
         yield from _unread()
         return
@@ -146,15 +90,15 @@ def member(
     if leads != (turn == "leader"):
         host.noop(f"{server.node} {'leads' if leads else 'does not lead'}: not its turn")
         return
-    sentence = _audit_full(found) or _obstacle(server, found, seal_keys)
-    if sentence is not None:
-        yield from changes.refuse(sentence)
-        return
     if openbao_founding.founds(server, found) is not False:
         host.noop(f"{server.node} founds the cluster first")
         return
+    ready = _audit_full(found) or _ready(server, found, seal_keys)
+    if isinstance(ready, str):
+        yield from changes.refuse(ready)
+        return
     try:
-        yield from _converged(server, found, seal_keys, certificate_changes)
+        yield from _converged(ready, found, seal_keys, certificate_changes)
     except StoreError as error:
         yield from changes.refuse(f"cannot converge OpenBao on {host.name}: {error}")
 
@@ -188,20 +132,25 @@ def _converged(
     yield openbao_gate.after_start(server.node, server.members, server.port)
 
 
-def _found(server: Server) -> Found | Unknown:
+def _found(server: Server, seal_keys: Iterable[str]) -> Found | Unknown:
     return host.get_fact(
         State,
         node=server.node,
         members=dict(server.members),
         port=server.port,
         files=[CONFIG, UNIT_FILE],
-        unread_files=[key_file(key) for key in server.seal_keys],
+        unread_files=[key_file(key) for key in seal_keys],
         audit_paths=list(server.audit_paths),
     )
 
 
-def _obstacle(server: Server, found: Found, seal_keys: Mapping[str, HiddenValue]) -> str | None:
-    return config_file.obstacle({path: found["files"][path] for path in _wanted(server, seal_keys)})
+def _ready(server: Server, found: Found, seal_keys: Mapping[str, HiddenValue]) -> Server | str:
+    """The server with the seal's keys that it needs; a sentence if one of them is lost, or a file cannot be written."""
+    keys = openbao_config.seal_keys_of(list(seal_keys), found["files"][CONFIG]["content"])
+    if isinstance(keys, str):
+        return f"cannot change the seal's key of OpenBao on {server.node}: {keys}; restore the store that has it"
+    ready = replace(server, seal_keys=tuple(keys))
+    return config_file.obstacle({path: found["files"][path] for path in _wanted(ready, seal_keys)}) or ready
 
 
 def _unread() -> Iterator[PyinfraCommand]:
@@ -214,7 +163,7 @@ def _wanted(server: Server, seal_keys: Mapping[str, HiddenValue]) -> dict[str, W
     return {
         CONFIG: Wanted(server_hcl(server), "640", "root", USER),
         UNIT_FILE: Wanted(unit_text(server)),
-        **{key_file(key): Wanted(value, "400", exact=True) for key, value in seal_keys.items()},
+        **{key_file(key): Wanted(seal_keys[key], "400", exact=True) for key in server.seal_keys},
     }
 
 
@@ -227,7 +176,7 @@ def _configured(
         new = config_file.converge(path, found["files"][path], wanted)
         commands += new
         changed += [path] if new else []
-    for stale in sorted(set(found["seal_keys"]) - {posixpath.basename(key_file(key)) for key in seal_keys}):
+    for stale in sorted(set(found["seal_keys"]) - {posixpath.basename(key_file(key)) for key in server.seal_keys}):
         changes.attribute(f"seal key {stale}", "present", None)
         commands.append(StringCommand("rm -f --", shlex.quote(posixpath.join(SEAL_FOLDER, stale))))
     if UNIT_FILE in changed or found["needs_daemon_reload"]:

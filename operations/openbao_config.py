@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import posixpath
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +13,6 @@ from facts.openbao import CERTIFICATE, CONFIG, DATA_FOLDER, FOUNDING, SEAL_FOLDE
 
 FOUNDING_FOLDER = "/run/unterbau-openbao"
 FOUNDING_UNIT = "unterbau-openbao-founding.service"
-LOGROTATE = "/etc/logrotate.d/unterbau-openbao"
-LOGROTATE_HOURLY = "/etc/systemd/system/logrotate.timer.d/unterbau.conf"
 HEADER = "# Written by unterbau: what is changed here by hand is undone by the next apply.\n"
 LOOPBACK = "127.0.0.1"
 
@@ -29,7 +28,7 @@ class Server:
     cluster_port: int
     binary: str
     audit_paths: Sequence[str]
-    seal_keys: Sequence[str]  # ids, the current one first, then the one before
+    seal_keys: Sequence[str] = ()  # ids, the current one first, then the one before
 
     @property
     def audit_folders(self) -> list[str]:
@@ -50,6 +49,25 @@ def as_server(value: Server | Mapping[str, Any]) -> Server:
 def key_file(key: str) -> str:
     """Where the seal key of this id lies; root's alone: systemd hands it to the process."""
     return f"{SEAL_FOLDER}/{key}.key"
+
+
+def seal_keys_of(known: Sequence[str], config: str | None) -> list[str] | str:
+    """Which keys a server needs: the newest, and the one that it was sealed with before; a sentence if that is lost.
+
+    Not simply the newest two: the key may have been rotated more than once since the server was changed last.
+
+    Args:
+        known: ids, newest first.
+        config: the server's configuration as it is now; None if it has none.
+    """
+    used = dict(re.findall(r'(current|previous)_key_id = "([^"]+)"', config or ""))
+    in_use = used.get("current")
+    if in_use is not None and in_use not in known:
+        return f"found that it is sealed with {in_use}, and the store's newest are {', '.join(known)}"
+    before = used.get("previous") if in_use == known[0] else in_use
+    if before not in known:
+        before = known[1] if len(known) > 1 else None
+    return [known[0], *([before] if before else [])]
 
 
 def server_hcl(server: Server, *, founding: bool = False) -> str:
@@ -228,29 +246,3 @@ def initialize_json(policy: str, deployers: str) -> str:
     }
     stanza = [{name: {"operation": "update", "path": path, "data": data}} for name, (path, data) in requests.items()]
     return json.dumps({"initialize": [{"deploy": {"request": stanza}}]}, indent=1) + "\n"
-
-
-def logrotate(audit_paths: Sequence[str]) -> str:
-    """Rotation of the audit logs, as their owner; the server opens them anew at a SIGHUP."""
-    return HEADER + "\n".join(
-        [
-            " ".join(audit_paths) + " {",
-            f"  su {USER} {USER}",
-            "  daily",
-            "  maxsize 8M",
-            "  rotate 30",
-            "  compress",
-            "  missingok",
-            "  notifempty",
-            "  nocreate",
-            "  sharedscripts",
-            "  postrotate",
-            f"    ! systemctl --quiet is-active {UNIT} || systemctl reload {UNIT}",
-            "  endscript",
-            "}",
-            "",
-        ]
-    )
-
-
-LOGROTATE_HOURLY_TEXT = HEADER + "[Timer]\nOnCalendar=\nOnCalendar=hourly\nAccuracySec=5m\n"
