@@ -82,7 +82,7 @@ class DatabaseState(TypedDict):
 def literal(text: str) -> str:
     """An SQL literal, whatever the server's standard_conforming_strings. Source: libpq, PQescapeLiteral."""
     if "\0" in text:
-        raise ValueError("cannot write a text with a NUL in SQL")
+        raise ValueError("found a text with a NUL; PostgreSQL takes none")
     doubled = text.replace("'", "''")
     return " E'" + doubled.replace("\\", "\\\\") + "'" if "\\" in text else f"'{doubled}'"
 
@@ -90,7 +90,7 @@ def literal(text: str) -> str:
 def identifier(name: str) -> str:
     """A quoted SQL name. PostgreSQL would cut one of more than 63 bytes in silence."""
     if "\0" in name or not 1 <= len(name.encode()) <= 63:
-        raise ValueError(f"cannot use {name!r} as a name in PostgreSQL: it must have 1 to 63 bytes and no NUL")
+        raise ValueError(f"found the name {name!r}; one of PostgreSQL has 1 to 63 bytes and no NUL")
     return '"' + name.replace('"', '""') + '"'
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from ipaddress import ip_address, ip_network
 
 from pyinfra import host
 from pyinfra.api import StringCommand, operation
@@ -43,12 +45,17 @@ def drop_in(settings: Mapping[str, str]) -> str:
 
 
 def pg_hba(network: str, restricted: Mapping[str, Sequence[str]]) -> str:
-    """Who may connect from where: the first line that fits decides, and without one nobody may."""
+    """Who may connect from where: the first line that fits decides, and without one nobody may.
+
+    ValueError for what is no address, or no plain name: the file has no quoting that would hold.
+    """
     rows = [("local", "all", "postgres", "", "peer"), ("hostssl", "all", "postgres", "all", "reject")]
     for role, addresses in sorted(restricted.items()):
-        rows += [("hostssl", "all", f'"{role}"', f"{address}/32", "scram-sha-256") for address in addresses]
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", role):
+            raise ValueError(f"found the role {role!r}; use letters, digits, '_' and '-'")
+        rows += [("hostssl", "all", f'"{role}"', str(ip_network(one)), "scram-sha-256") for one in addresses]
         rows += [("hostssl", "all", f'"{role}"', "all", "reject")]
-    rows += [("hostssl", "all", "all", network, "scram-sha-256")]
+    rows += [("hostssl", "all", "all", str(ip_network(network)), "scram-sha-256")]
     return HEADER + "".join(" ".join(filter(None, row)) + "\n" for row in rows)
 
 
@@ -70,8 +77,12 @@ def server(
         restricted: {role: the only addresses that it comes from}.
         certificate_changes: an earlier step of the same plan writes the leaf or the roots.
     """
-    settings = parameters(address, port)
-    texts = {"conf.d/unterbau.conf": drop_in(settings), "pg_hba.conf": pg_hba(network, restricted or {})}
+    try:
+        settings = parameters(str(ip_address(address)), port)
+        texts = {"conf.d/unterbau.conf": drop_in(settings), "pg_hba.conf": pg_hba(network, restricted or {})}
+    except ValueError as error:
+        yield from changes.refuse(f"cannot converge PostgreSQL on {host.name}: {error}")
+        return
     state = host.get_fact(State, settings=sorted(settings))
     if isinstance(state, Unknown):
         yield from changes.refuse(f"cannot converge PostgreSQL on {host.name}: its state could not be read; see above")
@@ -92,10 +103,11 @@ def server(
 def _obstacle(state: Cluster) -> str | None:
     if len(state["versions"]) > 1:
         return (
-            f"cannot tell which PostgreSQL is meant on {host.name}: found clusters main of {state['versions']};"
+            f"cannot tell which PostgreSQL is meant on {host.name}: found clusters main of"
+            f" {' and '.join(state['versions'])};"
             " move the data to one of them, remove the others with pg_dropcluster, then apply again"
         )
-    return config_file.obstacle(state["files"])
+    return config_file.obstacle({f"{name} of PostgreSQL": file for name, file in state["files"].items()})
 
 
 def _version(state: Cluster) -> str:

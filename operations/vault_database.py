@@ -142,7 +142,7 @@ def roles(roles: Mapping[str, Role], *, deletions: Sequence[str] = ()) -> Comman
         deletions: "database-role/<mount/name>" of those that may be deleted; credentials they gave are then dropped as
             far as the plugin's own statements can: revoke their leases first.
     """
-    names = {name: (name, role["connection"]) for name, role in roles.items()}
+    names = {name: (name, role["connection"], role["database"]) for name, role in roles.items()}
     if sentence := _not_plain(ROLE, names) or _several(roles):
         yield from changes.refuse(sentence)
         return
