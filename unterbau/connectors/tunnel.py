@@ -96,8 +96,8 @@ def _load_client(context: ssl.SSLContext, pem: str) -> None:
 
 def _pipe(text: str) -> int:
     reader, writer = os.pipe()
-    os.write(writer, text.encode())  # a key and a certificate are far smaller than a pipe
-    os.close(writer)
+    with open(writer, "wb") as stream:  # noqa: PTH123  # not os.close: gevent's leaves it open until its loop runs
+        stream.write(text.encode())  # a key and a certificate are far smaller than a pipe
     return reader
 
 

@@ -27,8 +27,8 @@ def render(paths: Mapping[str, PathRule | Sequence[str]]) -> str:
 
 
 def normalised(hcl: str) -> str:
-    """The text to compare by: without blank lines and spaces at the ends."""
-    return "".join(f"{line.strip()}\n" for line in hcl.splitlines() if line.strip())
+    """The text to compare by: without blank lines and spaces at the ends of lines."""
+    return "".join(f"{line.rstrip()}\n" for line in hcl.splitlines() if line.strip())
 
 
 def _as_rule(rule: PathRule | Sequence[str]) -> PathRule:
