@@ -17,8 +17,13 @@ from unterbau.secrets.pki import Usage
 
 @deploy("pki")
 def trust() -> None:
-    """Before any layer that asks for a certificate: a new root is known everywhere before it signs."""
-    certificate.trusted(roots=roots(), name="trusted roots")
+    """Before any layer that asks for a certificate: a new root is known everywhere before it signs.
+
+    A run that leaves nodes out retires no root: theirs may be what the left-out nodes still show.
+    """
+    trusted = roots()
+    kept = {} if covers_every_node() else {name: root for name, root in all_roots().items() if name not in trusted}
+    certificate.trusted(roots=trusted, kept=kept, name="trusted roots")
 
 
 @deploy("certificates")
@@ -63,7 +68,18 @@ def covers_every_node() -> bool:
 
 
 def roots() -> dict[str, Hidden]:
-    """{name for the plan: key and certificate} of every root that is trusted now, newest first."""
-    secret, days = str(host.data.pki.root), host.data.pki.root_overlap_days
+    """Every root that is trusted now: see `_named`."""
+    return _named(keyring().within(str(host.data.pki.root), host.data.pki.root_overlap_days))
+
+
+def all_roots() -> dict[str, Hidden]:
+    """Every root that there ever was: see `_named`."""
+    secret = str(host.data.pki.root)
+    return _named(keyring().versions(secret, keyring().version(secret)))
+
+
+def _named(newest_first: Sequence[Hidden]) -> dict[str, Hidden]:
+    """{name for the plan: key and certificate}, newest first."""
+    secret = str(host.data.pki.root)
     newest = keyring().version(secret)
-    return {f"{secret} version {newest - age}": root for age, root in enumerate(keyring().within(secret, days))}
+    return {f"{secret} version {newest - age}": root for age, root in enumerate(newest_first)}

@@ -52,11 +52,12 @@ def _wrong_arguments(service: str, leaf: pki.Leaf) -> str | None:
 
 
 @operation()
-def trusted(roots: Mapping[str, Hidden]) -> Commands:
+def trusted(roots: Mapping[str, Hidden], *, kept: Mapping[str, Hidden] | None = None) -> Commands:
     """Every program of the node that is told so trusts these roots, and no other: /etc/unterbau/pki/ca.pem.
 
     Args:
         roots: {name for the plan: key and certificate, PEM}, newest first; only certificates are sent.
+        kept: older ones that stay where they are, and are added nowhere.
     """
     state = host.get_fact(Trusted)
     if isinstance(state, Unknown):
@@ -66,19 +67,23 @@ def trusted(roots: Mapping[str, Hidden]) -> Commands:
         yield from changes.refuse(sentence)
         return
     try:
-        wanted = _certificates(roots)
+        wanted = _certificates(roots) | _still_there(state[BUNDLE], _certificates(kept or {}))
     except (PkiError, StoreError) as error:
         yield from changes.refuse(f"cannot make {host.name} trust the roots: {error}")
         return
     commands = [*_folders(state), *_bundle(state[BUNDLE], wanted)]
     if not commands:
-        host.noop(f"{BUNDLE} has the {len(roots)} trusted roots")
+        host.noop(f"{BUNDLE} has the trusted roots: {', '.join(wanted)}")
     yield from commands
 
 
 def _certificates(roots: Mapping[str, Hidden]) -> dict[str, str]:
     """Here, not in a deploy: while a run executes, a root that was not stored raises StoreError."""
     return {name: pki.root_certificate(root) for name, root in roots.items()}
+
+
+def _still_there(bundle: FileState, kept: Mapping[str, str]) -> dict[str, str]:
+    return {name: pem for name, pem in kept.items() if pem in (bundle["content"] or "")}
 
 
 def _in_the_way(state: Mapping[str, FileState]) -> str | None:
