@@ -6,6 +6,7 @@ the member it ends at: the node in between sees ciphertext, and cannot answer in
 
 from __future__ import annotations
 
+import logging
 import os
 import ssl
 from collections.abc import Callable, Sequence
@@ -15,7 +16,7 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 
 import requests
-from paramiko import Channel, SSHException, Transport
+from paramiko import Channel, ChannelException, SSHException, Transport
 from requests.adapters import HTTPAdapter
 from typing_extensions import override
 from urllib3 import HTTPSConnectionPool
@@ -25,6 +26,10 @@ from urllib3.util.ssltransport import SSLTransport
 
 OPEN_TIMEOUT_S = 5
 ANSWER_TIMEOUT_S = 10
+CONNECT_FAILED = 2  # RFC 4254 5.1
+
+# Whoever asks is told why a channel could not be opened; paramiko prints it besides, into every output.
+logging.getLogger("paramiko.transport").addFilter(lambda record: not record.getMessage().startswith("Secsh channel"))
 
 Open = Callable[[str, int], "ChannelSocket"]
 
@@ -65,9 +70,15 @@ class ChannelSocket:
 
 
 def open_channel(transport: Transport, address: str, port: int) -> ChannelSocket:
-    """A TCP stream to address:port as the node sees it; OSError within OPEN_TIMEOUT_S if there is none."""
+    """A TCP stream to address:port as the node sees it; OSError within OPEN_TIMEOUT_S if there is none.
+
+    ConnectionRefusedError: the node is a way, but nobody answers at its end.
+    """
     try:
         channel = transport.open_channel("direct-tcpip", (address, port), ("127.0.0.1", 0), timeout=OPEN_TIMEOUT_S)
+    except ChannelException as error:
+        refused = error.code == CONNECT_FAILED
+        raise (ConnectionRefusedError if refused else OSError)(str(error.text)) from error
     except (SSHException, EOFError) as error:
         raise OSError(str(error) or type(error).__name__) from error
     channel.settimeout(OPEN_TIMEOUT_S)

@@ -58,6 +58,8 @@ class Members:
         for name, transport in ways:
             try:
                 return open_channel(transport, address, port)
+            except ConnectionRefusedError:
+                raise
             except OSError as error:
                 found.append(f"through {name}: {error}")
                 if "Timeout" in str(error) or not transport.is_active():
