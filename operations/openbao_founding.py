@@ -101,7 +101,7 @@ if test -e {FOUNDING}; then
   systemctl stop {FOUNDING_UNIT} {UNIT} 2>/dev/null || true
   rm -rf {DATA_FOLDER}/raft {DATA_FOLDER}/vault.db
 elif test -e {DATA_FOLDER}/raft/raft.db && grep -qaF CurrentTerm {DATA_FOLDER}/raft/raft.db; then
-  echo "cannot initialise: found data of a cluster in {DATA_FOLDER}; apply again" >&2; exit 1
+  exit 0  # what an earlier run had begun came to its end meanwhile
 else
   systemctl stop {UNIT} 2>/dev/null || true
   rm -rf {DATA_FOLDER}/raft {DATA_FOLDER}/vault.db
