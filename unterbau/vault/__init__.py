@@ -1,0 +1,1 @@
+"""What is done with a Vault cluster beside plan and apply: status, snapshots."""
