@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import subprocess
 import sys
 import time
@@ -330,5 +331,19 @@ def alive(pid: str) -> bool:
         return False
 
 
-def test_a_program_gets_no_terminal_and_its_own_place_for_temporary_files(work: Path) -> None:
+@pytest.fixture
+def typed() -> Iterator[None]:
+    """Something waits on this process's own standard input."""
+    read, write = os.pipe()
+    os.write(write, b"typed\n")
+    kept = os.dup(0)
+    os.dup2(read, 0)
+    yield
+    os.dup2(kept, 0)
+    for descriptor in (kept, read, write):
+        os.close(descriptor)
+
+
+@pytest.mark.usefixtures("typed")
+def test_a_program_reads_nobodys_answers_and_has_its_own_place_for_temporary_files(work: Path) -> None:
     assert command.run(["sh", "-c", 'read -r line; echo "<$line> $TMPDIR $PWD"'], work) == f"<> {work} {work}"
