@@ -2,15 +2,51 @@
 
 from __future__ import annotations
 
-from pyinfra import host
+from pyinfra import host, inventory
 
 from deploys.base import base
 from deploys.pki import trust
+from deploys.postgresql import engine_logins, postgresql
 from deploys.secrets import secrets
+from deploys.vault import vault
+from deploys.vault_config import vault_config
+from deploys.vault_database import connections_and_roles
+from operations import layer
 
-if host.data.get("store"):
+is_store, is_node, is_vault = (bool(host.data.get(kind)) for kind in ("store", "node", "vault"))
+vaults = [one.data.vault for one in inventory if one.data.get("vault")]
+is_member = any(one.members in host.groups for one in vaults)
+is_postgresql = "postgresql" in host.groups
+
+layer.reached(name="layer secrets")
+if is_store:
     secrets()
-if host.data.get("node"):
+
+layer.reached(name="layer base")
+if is_node:
     base()
-    if host.data.get("pki"):
-        trust()
+
+layer.reached(name="layer pki")
+if is_node and host.data.get("pki"):
+    trust()
+
+layer.reached(name="layer postgresql")
+if is_postgresql:
+    postgresql()
+
+layer.reached(name="layer vault")
+if is_member:
+    vault()
+
+layer.reached(name="layer vault config")
+if is_vault:
+    vault_config()
+
+# The user of the database engine changes in PostgreSQL right before its connections in Vault do.
+layer.reached(name="layer postgresql engine")
+if is_postgresql and vaults:
+    engine_logins()
+
+layer.reached(name="layer vault database")
+if is_vault:
+    connections_and_roles()

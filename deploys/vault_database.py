@@ -1,4 +1,4 @@
-"""OpenBao's database engine: whom it logs in as, on PostgreSQL's nodes; connections and roles, on the endpoint."""
+"""OpenBao's database engine: connections and roles, on the endpoint. Whom it logs in as is PostgreSQL's to make."""
 
 from __future__ import annotations
 
@@ -7,18 +7,9 @@ from typing import Any
 from pyinfra import host
 from pyinfra.api import deploy
 
-from deploys.postgresql import engine_logins
 from deploys.secrets import keyring
 from operations import vault_database as engine
 from unterbau.declaration.vault import VaultDatabase
-
-
-def vault_database() -> None:
-    """On nodes and endpoints, after `vault_config`; both in one place, so that one step follows the other."""
-    if "postgresql" in host.groups:
-        engine_logins()
-    if host.data.get("vault"):
-        connections_and_roles()
 
 
 @deploy("vault database")

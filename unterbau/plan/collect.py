@@ -15,6 +15,9 @@ from unterbau.plan.session import Session, SessionError
 from unterbau.secrets.hidden import redact
 
 
+LAYER = "layer "  # how operations are called that only hold hosts together, see operations/layer.py
+
+
 def make_plan(session: Session) -> Plan:
     """The plan of a session after `prepare`. Reads once more for what changes; executes nothing."""
     _refuse_twins(session.state)
@@ -100,8 +103,9 @@ def _unchanged(session: Session, changed: set[tuple[str, str]]) -> dict[str, int
     counts: Counter[str] = Counter()
     for host in session.ready:
         for op_hash in session.state.ops[host]:
-            if (op_hash, host.name) not in changed:
-                counts[layer_and_operation(session.state, op_hash)[0]] += 1
+            layer, operation = layer_and_operation(session.state, op_hash)
+            if (op_hash, host.name) not in changed and (layer or not operation.startswith(LAYER)):
+                counts[layer] += 1
     return dict(counts)
 
 

@@ -1,0 +1,131 @@
+"""OpenBao's API as an application sees it: TLS by the lab's root, through ssh to a node, without our connectors."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import ssl
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from unterbau.lab.layout import Lab
+from unterbau.secrets import pki
+from unterbau.secrets.hidden import Hidden
+from unterbau.secrets.store import Store
+
+PORT = 8200
+LIMIT_S = 20
+DEPLOYER = "unterbau-deploy"
+
+
+class BaoError(Exception):
+    """An answer that is no success."""
+
+    def __init__(self, status: int, errors: Any) -> None:
+        super().__init__(f"{status}: {errors}")
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Bao:
+    """The members of one lab's cluster."""
+
+    lab: Lab
+
+    def secret(self, name: str) -> str:
+        """A value of the bootstrap store."""
+        return Store(self.lab.store, self.lab.identity).version(name).value
+
+    def call(self, node: str, method: str, path: str, body: Any = None, *, token: str = "", login: bool = False) -> Any:
+        """The answer of one member; BaoError if it is no success, OSError if there is none within LIMIT_S."""
+        machine = next(one for one in self.lab.machines if one.name.endswith(node))
+        with self._stream(str(machine.address)) as raw:
+            connection = http.client.HTTPConnection(str(machine.address), PORT)
+            headers = {"X-Vault-Token": token} if token else {}
+            try:
+                connection.sock = self._context(login=login).wrap_socket(raw, server_hostname=str(machine.address))
+                connection.request(method, f"/v1/{path}", None if body is None else json.dumps(body), headers)
+                answer = connection.getresponse()
+                text = answer.read()
+            except (http.client.HTTPException, ssl.SSLError) as error:
+                raise OSError(f"no answer from {node}: {error!r}") from error
+        said = json.loads(text) if text[:1] == b"{" else {"raw": text}
+        if answer.status >= 300 and not path.startswith("sys/health"):
+            raise BaoError(answer.status, said.get("errors"))
+        return said
+
+    def _context(self, *, login: bool) -> ssl.SSLContext:
+        context = ssl.create_default_context(cadata=pki.root_certificate(Hidden(self.secret("pki/root"))))
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        if login:
+            client = pki.client_certificate(Hidden(self.secret("vault/deployers")), DEPLOYER, timedelta(hours=1))
+            with tempfile.NamedTemporaryFile("w") as file:  # mode 0600; the standard library reads from files only
+                file.write(client.unmask())
+                file.flush()
+                context.load_cert_chain(file.name)
+        return context
+
+    @contextmanager
+    def _stream(self, address: str) -> Iterator[socket.socket]:
+        """A stream to the member's API through ssh to the member itself."""
+        ours, theirs = socket.socketpair()
+        ours.settimeout(LIMIT_S)
+        options = ["-o", f"UserKnownHostsFile={self.lab.known_hosts}", "-o", "ConnectTimeout=5", "-o", "BatchMode=yes"]
+        command = ["ssh", *options, "-i", str(self.lab.key), "-W", f"{address}:{PORT}", f"root@{address}"]
+        with theirs:
+            process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=subprocess.DEVNULL)
+        try:
+            with ours:
+                yield ours
+        finally:
+            process.kill()
+            process.wait()
+
+    def deploy_token(self, node: str) -> str:
+        """A token of the deploys' own identity."""
+        return str(self.call(node, "POST", "auth/deploy/login", {}, login=True)["auth"]["client_token"])
+
+    def leader(self) -> str | None:
+        """The member that says of itself that it leads; None if nobody does."""
+        for node in ("srv-1", "srv-2", "srv-3"):
+            try:
+                if self.call(node, "GET", "sys/leader").get("is_self"):
+                    return node
+            except (OSError, BaoError):
+                continue
+        return None
+
+
+def eventually(what: Callable[[], Any], limit_s: float, every_s: float = 0.3) -> float:
+    """Wait until it is true; the seconds that it took. An OSError or BaoError meanwhile is not yet."""
+    started = time.monotonic()
+    error: Exception | None = None
+    while time.monotonic() - started < limit_s:
+        try:
+            if what():
+                return time.monotonic() - started
+        except (OSError, BaoError) as caught:
+            error = caught
+        time.sleep(every_s)
+    raise AssertionError(f"not so after {limit_s} s: {error!r}")
+
+
+def checkout_for(lab: Lab, root: Path, source: Path) -> Path:
+    """A checkout in `root` whose environment `lab` is this lab: same data, its addresses and paths."""
+    for folder in ("deploys", "facts", "operations", "locks"):
+        (root / folder).symlink_to(source / folder)
+    prefix = str(lab.subnet.network_address).rpartition(".")[0] + "."
+    for folder in ("inventories", "group_data"):
+        (root / folder).mkdir()
+        for path in (source / folder).glob("*.py"):
+            text = path.read_text().replace("10.77.0.", prefix).replace("/var/lib/unterbau/lab/", f"{lab.state}/")
+            (root / folder / path.name).write_text(text)
+    return root
