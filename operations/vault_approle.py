@@ -28,7 +28,7 @@ class Role:
 
 
 @operation()
-def exactly(roles: Sequence[Role], *, deletions: Sequence[str] = ()) -> Commands:
+def exactly(roles: list[Role], *, deletions: Sequence[str] = ()) -> Commands:
     """These AppRole roles, and of ours no others.
 
     Args:

@@ -57,7 +57,10 @@ def deployers(authorities: Mapping[str, HiddenValue]) -> Commands:
             plan to plan.
     """
     found = host.get_fact(DeployRole)
-    if isinstance(found, Unknown) or (not isinstance(found, AfterApply) and not found):
+    if isinstance(found, Unknown):
+        yield from changes.refuse(f"cannot say who may deploy to {host.name}: it could not be read; see the error above")
+        return
+    if not isinstance(found, AfterApply) and not found:
         yield from changes.refuse(
             f"cannot say who may deploy to {host.name}: found no role auth/deploy/certs/deploy; the cluster was not "
             "initialised by unterbau: see the runbook on starting over"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pyinfra import host
-from pyinfra.api import operation
+from pyinfra.api import HiddenValue, operation
 
 from facts.vault import Marks
 from facts.vault_access import KubernetesConfig, KubernetesRoles
@@ -14,6 +14,7 @@ from operations.config_file import Commands
 from operations.vault_object import Kind, Thing, call, converge, names_of
 from unterbau import changes
 from unterbau.domain.unknown import KNOWN_AFTER_APPLY, AfterApply, Unknown
+from unterbau.secrets.hidden import MASK
 
 KIND = Kind("kubernetes-role", lambda name: [call("DELETE", f"auth/kubernetes/role/{name}")])
 
@@ -35,7 +36,7 @@ def configured(api: str, ca: str) -> Commands:
 
     Args:
         api: its URL, as the servers of the cluster reach it.
-        ca: the certificate (PEM) that signed its own.
+        ca: the certificate (PEM) that signed its own; not shown: one that this run makes differs from plan to plan.
     """
     found = host.get_fact(KubernetesConfig)
     if isinstance(found, Unknown):
@@ -53,12 +54,12 @@ def configured(api: str, ca: str) -> Commands:
         changes.attribute("kubernetes auth api", there.get("api", absent), api)
     if there.get("ca") != ca.strip():
         changes.attribute("kubernetes auth ca", "another one" if there else absent, "as declared")
-    body = {"kubernetes_host": api, "kubernetes_ca_cert": ca, "disable_local_ca_jwt": True}
+    body = {"kubernetes_host": api, "kubernetes_ca_cert": HiddenValue(ca, MASK), "disable_local_ca_jwt": True}
     yield call("PUT", "auth/kubernetes/config", body)
 
 
 @operation()
-def roles(roles: Sequence[Role], *, deletions: Sequence[str] = ()) -> Commands:
+def roles(roles: list[Role], *, deletions: Sequence[str] = ()) -> Commands:
     """These roles of the Kubernetes auth method, and of ours no others.
 
     Args:

@@ -36,7 +36,7 @@ class Entry:
 
 
 @operation()
-def exactly(entries: Sequence[Entry], *, mounts: Sequence[str], deletions: Sequence[str] = ()) -> Commands:
+def exactly(entries: list[Entry], *, mounts: Sequence[str], deletions: Sequence[str] = ()) -> Commands:
     """These entries hold these values, and of ours there are no others.
 
     Args:

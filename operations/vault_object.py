@@ -7,6 +7,7 @@ before the object and deleted after it, so an object of ours without a mark does
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +24,7 @@ from unterbau.domain.unknown import KNOWN_AFTER_APPLY, AfterApply, Unknown
 from unterbau.secrets.hidden import MASK
 
 RULE = "deletions are allowed by name"
+PLAIN = r"\w[\w.+-]*(/\w[\w.+-]*)*"  # a name is a part of a path: nothing in it may lead elsewhere
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,12 @@ def converge(
     if isinstance(found, Unknown) or isinstance(marks, Unknown):
         yield from changes.refuse(f"cannot converge {kind.name}: {host.name} could not be read; see the error above")
         return
+    if odd := [thing.name for thing in declared if not re.fullmatch(PLAIN, thing.name, re.ASCII)]:
+        sentence = (
+            f"cannot make the {kind.name} {odd[0]!r}: found a name that is no path; use letters, digits, '._+-'"
+        )
+        yield from changes.refuse(sentence)
+        return
     absent = KNOWN_AFTER_APPLY if isinstance(found, AfterApply) or isinstance(marks, AfterApply) else None
     there = {} if isinstance(found, AfterApply) else found
     ours = {} if isinstance(marks, AfterApply) else marks
@@ -186,6 +194,8 @@ def _put(
     if found is not None and not differs and known == thing.secret_hash:
         return []
     for name in differs:
+        if found is None and not thing.attributes[name]:
+            continue  # an empty one of something new
         _say(f"{kind.name} {thing.name} {name}", absent if found is None else found.get(name), thing.attributes[name])
     if found is not None and known != thing.secret_hash:
         changes.attribute(f"{kind.name} {thing.name} secret", changes.HIDDEN, f"{changes.HIDDEN}, another one")

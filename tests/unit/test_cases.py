@@ -1,7 +1,8 @@
 """Every case in tests/cases: facts (captured output -> value) and operations (arguments and facts -> commands).
 
-Beside pyinfra-testing's keys: `!unknown` is a fact that could not be read, `!hidden text` a secret, and an operation's
-`changes` are what it says that it will change: [subject, old, new] or [subject, diff].
+Beside pyinfra-testing's keys: `!unknown` is a fact that could not be read, `!after_apply` one that is known later,
+`!hidden text` a secret, and an operation's `changes` are what it says that it will change: [subject, old, new] or
+[subject, diff].
 """
 
 from dataclasses import astuple
@@ -14,7 +15,7 @@ from pyinfra_testing.operations import make_operation_tests
 from pyinfra_testing.util import FakeFact, FakeHost
 
 from unterbau.changes import recording
-from unterbau.domain.unknown import UNKNOWN
+from unterbau.domain.unknown import AFTER_APPLY, UNKNOWN
 from unterbau.secrets.hidden import Hidden
 
 CASES = Path(__file__).parent.parent / "cases"
@@ -22,6 +23,7 @@ CASES = Path(__file__).parent.parent / "cases"
 pytestmark = pytest.mark.filterwarnings("error:No (command|noop_description) set:UserWarning")
 
 yaml.SafeLoader.add_constructor("!unknown", lambda loader, node: UNKNOWN)
+yaml.SafeLoader.add_constructor("!after_apply", lambda loader, node: AFTER_APPLY)
 yaml.SafeLoader.add_constructor("!hidden", lambda loader, node: Hidden(loader.construct_scalar(node)))
 
 

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
+from urllib.parse import quote
 
 import gevent
 import requests
@@ -79,6 +80,8 @@ class VaultConnector(EndpointConnector):
             raise NotThereError(f"cannot log in to {self.host.name}: {error}") from error
 
     def _data(self, method: str, path: str, body: Any = None) -> Any:
+        if {"", ".", ".."} & set(path.split("/")):
+            raise EndpointError(f"cannot {method} {path!r}: found a path that leads elsewhere")
         response = self.client.request(method, path, body)
         if response.status_code == 404 and method in ("GET", "LIST", "DELETE") and _absent(response):
             return None
@@ -91,14 +94,14 @@ class VaultConnector(EndpointConnector):
 
     def _each(self, path: str, names: list[str]) -> Iterator[tuple[str, Any]]:
         for name in names:
-            if (data := self._data("GET", f"{path}/{name}")) is not None:
+            if (data := self._data("GET", f"{path}/{quote(name)}")) is not None:
                 yield name, data
 
     def _walk(self, path: str, folder: str) -> Iterator[tuple[str, Any]]:
-        for name in self._names(f"{path}/{folder}".rstrip("/")):
+        for name in self._names(f"{path}/{quote(folder)}".rstrip("/")):
             if name.endswith("/"):
                 yield from self._walk(path, folder + name)
-            elif (data := self._data("GET", f"{path}/{folder}{name}")) is not None:
+            elif (data := self._data("GET", f"{path}/{quote(folder + name)}")) is not None:
                 yield folder + name, data
 
     def _awaited(self, path: str, until: dict[str, Any], within_s: float) -> Any:

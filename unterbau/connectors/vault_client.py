@@ -135,8 +135,10 @@ def sentence(method: str, path: str, response: requests.Response) -> str:
     except ValueError:
         errors = "no JSON"
     found = " ".join(errors.split())
-    step = NEXT_STEP.get(response.status_code, "read the server's log")
-    return f"cannot {method} {path}: found status {response.status_code}: {found}; {step}"
+    step = NEXT_STEP.get(412 if "check-and-set" in found else response.status_code, "read the server's log")
+    return (
+        f"cannot {'PUT' if method == 'POST' else method} {path}: found status {response.status_code}: {found}; {step}"
+    )
 
 
 def _never_sent(error: requests.RequestException) -> bool:
