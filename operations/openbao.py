@@ -16,7 +16,7 @@ from facts.openbao import CERTIFICATE, CONFIG, SEAL_FOLDER, UNIT, USER, State, s
 from facts.openbao import Server as Found
 from operations import config_file, openbao_config, openbao_founding, openbao_gate, service
 from operations.config_file import Commands, Wanted
-from operations.openbao_config import Server, as_server, key_file, server_hcl, unit_text
+from operations.openbao_config import Server, key_file, malformed, server_hcl, unit_text
 from unterbau import changes
 from unterbau.domain.unknown import Unknown
 from unterbau.secrets.errors import StoreError
@@ -39,7 +39,6 @@ def founded(server: Server, seal_keys: Mapping[str, HiddenValue], *, policy: str
         policy: the text of the policy `deploy`.
         deployers: key and certificate (PEM) of the authority that signs a run's login; the key stays here.
     """
-    server = as_server(server)
     found = _found(server, seal_keys)
     if isinstance(found, Unknown):
         yield from _unread()
@@ -81,7 +80,6 @@ def member(
         certificate_changes: an earlier operation of this plan writes a new one. What a killed run left undone is seen
             without it, by what the listener shows.
     """
-    server = as_server(server)
     found = _found(server, seal_keys)
     if isinstance(found, Unknown):
         yield from _unread()
@@ -146,6 +144,8 @@ def _found(server: Server, seal_keys: Iterable[str]) -> Found | Unknown:
 
 def _ready(server: Server, found: Found, seal_keys: Mapping[str, HiddenValue]) -> Server | str:
     """The server with the seal's keys that it needs; a sentence if one of them is lost, or a file cannot be written."""
+    if sentence := malformed([*server.audit_paths, server.binary]):
+        return f"cannot configure OpenBao on {server.node}: {sentence}"
     keys = openbao_config.seal_keys_of(list(seal_keys), found["files"][CONFIG]["content"])
     if isinstance(keys, str):
         return f"cannot change the seal's key of OpenBao on {server.node}: {keys}; restore the store that has it"

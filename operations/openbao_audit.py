@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pyinfra import host
 from pyinfra.api import operation
 
 from facts.openbao import UNIT, USER
 from operations import service
 from operations.config_file import Commands
-from operations.openbao_config import HEADER
+from operations.openbao_config import HEADER, malformed
+from unterbau import changes
 
 LOGROTATE = "/etc/logrotate.d/unterbau-openbao"
 LOGROTATE_HOURLY = "/etc/systemd/system/logrotate.timer.d/unterbau.conf"
@@ -23,6 +25,9 @@ def rotated(audit_paths: Sequence[str]) -> Commands:
     Args:
         audit_paths: the logs.
     """
+    if sentence := malformed(audit_paths):
+        yield from changes.refuse(f"cannot rotate the audit logs of OpenBao on {host.name}: {sentence}")
+        return
     files = {LOGROTATE: logrotate(audit_paths), LOGROTATE_HOURLY: LOGROTATE_HOURLY_TEXT}
     yield from service.converge("logrotate.timer", files)
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import posixpath
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from facts.openbao import CERTIFICATE, CONFIG, DATA_FOLDER, FOUNDING, SEAL_FOLDER, TRUST, UNIT, USER
 
@@ -41,9 +40,10 @@ class Server:
         return self.members[self.node]
 
 
-def as_server(value: Server | Mapping[str, Any]) -> Server:
-    """A server from itself or from a mapping of its fields, as cases write it."""
-    return value if isinstance(value, Server) else Server(**value)
+def malformed(paths: Iterable[str]) -> str | None:
+    """Why these paths cannot stand in a unit or a logrotate file, which know no quoting that would hold; else None."""
+    odd = [path for path in paths if not re.fullmatch(r"(/[A-Za-z0-9._-]+)+", path)]
+    return f"found the path {odd[0]!r}; use letters, digits and '._-' in it" if odd else None
 
 
 def key_file(key: str) -> str:

@@ -39,6 +39,5 @@ def restart(members: Mapping[str, bool], name: str) -> Verdict:
     arithmetic = f"restarting {name} leaves {left} of {total} members, quorum needs {need}"
     if left >= need:
         return Verdict(True, arithmetic)
-    return Verdict(
-        False, f"{arithmetic}; {', '.join(down)} must serve first: repair it, or apply with --limit {down[0]}"
-    )
+    next_step = f"{', '.join(down)} must serve first: repair it, or apply with --limit {down[0]}" if down else "add one"
+    return Verdict(False, f"{arithmetic}; {next_step}")
