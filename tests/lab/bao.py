@@ -44,15 +44,30 @@ class Bao:
         """A value of the bootstrap store."""
         return Store(self.lab.store, self.lab.identity).version(name).value
 
-    def call(self, node: str, method: str, path: str, body: Any = None, *, token: str = "", login: bool = False) -> Any:
+    def call(
+        self,
+        node: str,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        token: str = "",
+        wrap: str = "",
+        login: bool = False,
+    ) -> Any:
         """The answer of one member; BaoError if it is no success, OSError if there is none within LIMIT_S."""
         machine = next(one for one in self.lab.machines if one.name.endswith(node))
         with self._stream(str(machine.address)) as raw:
             connection = http.client.HTTPConnection(str(machine.address), PORT)
-            headers = {"X-Vault-Token": token} if token else {}
+            headers = {"X-Vault-Token": token, "X-Vault-Wrap-TTL": wrap}
             try:
                 connection.sock = self._context(login=login).wrap_socket(raw, server_hostname=str(machine.address))
-                connection.request(method, f"/v1/{path}", None if body is None else json.dumps(body), headers)
+                connection.request(
+                    method,
+                    f"/v1/{path}",
+                    None if body is None else json.dumps(body),
+                    {name: value for name, value in headers.items() if value},
+                )
                 answer = connection.getresponse()
                 text = answer.read()
             except (http.client.HTTPException, ssl.SSLError) as error:
