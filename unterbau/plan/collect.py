@@ -14,7 +14,6 @@ from unterbau.plan.safety import check
 from unterbau.plan.session import Session, SessionError
 from unterbau.secrets.hidden import redact
 
-
 LAYER = "layer "  # how operations are called that only hold hosts together, see operations/layer.py
 
 
