@@ -1,4 +1,4 @@
-"""The command line: `unterbau plan | apply | secrets | artifacts | vault | lab`. Exit codes are the same everywhere, see the README.
+"""The command line, one group a part of the platform. Exit codes are the same everywhere, see the README.
 
 Subcommands are imported when they are called: the lab's answer in milliseconds, and the engine makes the standard
 library cooperative (gevent) before anything else is imported.
