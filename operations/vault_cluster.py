@@ -58,7 +58,7 @@ def deployers(authorities: Mapping[str, HiddenValue]) -> Commands:
     """
     found = host.get_fact(DeployRole)
     if isinstance(found, Unknown):
-        yield from changes.refuse(f"cannot say who may deploy to {host.name}: it could not be read; see the error above")
+        yield from changes.refuse(f"cannot say who may deploy to {host.name}: its role could not be read; see above")
         return
     if not isinstance(found, AfterApply) and not found:
         yield from changes.refuse(

@@ -48,7 +48,7 @@ class VaultClient:
     """One login at the active member at a time; `patience_s` says how long a leader is waited for."""
 
     def __init__(self, members: Members, credentials: Credentials, patience_s: Callable[[], float]) -> None:
-        self._members, self._credentials, self._patience_s = members, credentials, patience_s
+        self.members, self._credentials, self._patience_s = members, credentials, patience_s
         self._login: _Login | None = None
 
     def request(self, method: str, path: str, body: Any = None, **options: Any) -> requests.Response:
@@ -91,22 +91,24 @@ class VaultClient:
             with suppress(requests.RequestException, OSError, EOFError):
                 self._login.adapter.request("POST", "/v1/auth/token/revoke-self", raise_exception=False)
         self._forget()
-        self._members.close()
+        self.members.close()
 
     def _send(self, method: str, path: str, body: Any, **options: Any) -> requests.Response:
         if self._login is None or time.monotonic() > self._login.until_s:
             self._forget()
             self._login = self._log_in()
         content = {} if body is None else {"json": body}
+        if "data" in options:
+            options["data"].seek(0)  # a file that was sent before, perhaps
         answer = self._login.adapter.request(method, f"/v1/{path}", raise_exception=False, **content, **options)
         assert isinstance(answer, requests.Response)  # noqa: S101  # for the type checker
         return answer
 
     def _log_in(self) -> _Login:
-        member = self._members.active(self._patience_s())
+        member = self.members.active(self._patience_s())
         refused = "there is no authority for the login in the store"
         for client in self._credentials.clients():
-            http = session(self._members.open, tls_context(self._credentials.roots(), client.unmask()))
+            http = session(self.members.open, tls_context(self._credentials.roots(), client.unmask()))
             adapter = RawAdapter(
                 base_uri=member.url, session=http, timeout=(OPEN_TIMEOUT_S, ANSWER_TIMEOUT_S), allow_redirects=False
             )

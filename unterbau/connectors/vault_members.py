@@ -73,7 +73,7 @@ class Members:
         """
         deadline = time.monotonic() + patience_s
         while True:
-            found = self._look()
+            found = self.look()
             if member := next((m for m in self.all if found[m.host.name] == "active"), None):
                 return member
             if time.monotonic() >= deadline:
@@ -85,7 +85,7 @@ class Members:
 
     def answers(self) -> bool:
         """Whether any member answers, whatever it says."""
-        return any(state in ("active", "standby", "sealed", "not initialised") for state in self._look().values())
+        return any(state in ("active", "standby", "sealed", "not initialised") for state in self.look().values())
 
     def close(self) -> None:
         """Leave the nodes that were connected for this only."""
@@ -94,14 +94,17 @@ class Members:
                 connector.disconnect()
         self._own.clear()
 
-    def _look(self) -> dict[str, str]:
-        """{node: what its server is}, all asked at once; as soon as one is active the others are not waited for."""
+    def look(self, *, every: bool = False) -> dict[str, str]:
+        """{node: what its server is}, all asked at once.
+
+        As soon as one is active the others are not waited for, unless `every` one is wanted.
+        """
         context = tls_context(self._roots())
         asked = {gevent.spawn(self._ask, member, context): member for member in self.all}
         found = {member.host.name: "does not answer" for member in self.all}
         for done in gevent.iwait(list(asked), timeout=3 * OPEN_TIMEOUT_S):
             found[asked[done].host.name] = done.value or "does not answer"
-            if done.value == "active":
+            if done.value == "active" and not every:
                 break
         gevent.killall(list(asked), block=False)
         return found

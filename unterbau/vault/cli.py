@@ -14,6 +14,7 @@ import click
 from unterbau.declaration import DeclarationError, load
 from unterbau.plan.session import SessionError
 from unterbau.vault import status
+from unterbau.vault.snapshot_cli import restore_command, snapshot_command
 from unterbau.vault.status import ClusterStatus, MemberStatus
 
 HEAD = ("member", "state", "version", "raft index", "audit free", "certificate until")
@@ -22,6 +23,10 @@ HEAD = ("member", "state", "version", "raft index", "audit free", "certificate u
 @click.group()
 def vault() -> None:
     """The Vault cluster: how it does."""
+
+
+vault.add_command(snapshot_command)
+vault.add_command(restore_command)
 
 
 @vault.command("status")

@@ -1,0 +1,57 @@
+"""`unterbau vault snapshot` and `unterbau vault restore`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from unterbau.declaration import DeclarationError, load
+from unterbau.plan.session import SessionError
+from unterbau.vault import snapshot
+from unterbau.vault.snapshot import Cluster, SnapshotError
+
+File = click.Path(dir_okay=False, path_type=Path)
+Env = click.option("--env", "environment", default="lab", show_default=True, help="The environment.")
+
+
+@contextmanager
+def _connected(environment: str) -> Iterator[Cluster]:
+    try:
+        with snapshot.cluster(load(environment, Path.cwd()), Path.cwd()) as found:
+            yield found
+    except (DeclarationError, SessionError, SnapshotError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+
+
+@click.command("snapshot")
+@Env
+@click.option("-o", "--output", type=File, required=True, help="The file to write; FILE.json beside it.")
+def snapshot_command(environment: str, output: Path) -> None:
+    """Write all that Vault holds, sealed, to a file of mode 0600."""
+    with _connected(environment) as found:
+        made = snapshot.take(found, output)
+    key = next(iter(made.seal_keys))
+    click.echo(f"{output}: cluster {made.cluster}, raft index {made.raft_index}, opens with {key}")
+    click.echo(f"keep {output}.json with it")
+
+
+@click.command("restore")
+@Env
+@click.argument("file", type=File)
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+def restore_command(environment: str, file: Path, yes: bool) -> None:
+    """Replace all that Vault holds by a snapshot. What was written since is lost."""
+    with _connected(environment) as found:
+        sidecar = snapshot.read_sidecar(file)
+        if not yes:
+            click.confirm(
+                f"Replace all that Vault of {environment} holds by the snapshot of {sidecar.taken_at}, "
+                f"cluster {sidecar.cluster}, raft index {sidecar.raft_index}?",
+                abort=True,
+                err=True,
+            )
+        snapshot.restore(found, file, sidecar)
+    click.echo(f"restored {file}: Vault holds what it held at {sidecar.taken_at}, and every member serves it")
