@@ -26,15 +26,11 @@ def present(account: str, home: str) -> Commands:
         home: its home, which is not made here.
     """
     if not re.fullmatch(r"[a-z_][a-z0-9_-]{0,31}", account):
-        yield from changes.refuse(
-            f"cannot make an account on {host.name}: found {account!r}, which is no name of one"
-        )
+        yield from changes.refuse(f"cannot make an account on {host.name}: found {account!r}, which is no name of one")
         return
     state = host.get_fact(State, account=account)
     if isinstance(state, Unknown):
-        yield from changes.refuse(
-            f"cannot make account {account} on {host.name}: could not read accounts; see above"
-        )
+        yield from changes.refuse(f"cannot make account {account} on {host.name}: could not read accounts; see above")
         return
     if state["exists"]:
         if (sentence := _obstacle(account, state)) is not None:

@@ -206,5 +206,5 @@ def test_pyinfra_reads_the_lab_as_well() -> None:
         command, cwd=ROOT, capture_output=True, text=True, check=True, env=os.environ | {"NO_COLOR": "1"}, timeout=60
     )
     nodes = {host["name"]: host["data"] for host in json.loads(answer.stdout)}
-    assert list(nodes) == ["srv-1", "srv-2", "srv-3", "wrk-1", "wrk-2"]
+    assert list(nodes) == ["srv-1", "srv-2", "srv-3", "wrk-1", "wrk-2", "secrets", "vault"]
     assert nodes["srv-1"]["node"]["address"] == nodes["srv-1"]["ssh_hostname"] == "10.77.0.11"
