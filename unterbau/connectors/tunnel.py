@@ -6,6 +6,7 @@ the member it ends at: the node in between sees ciphertext, and cannot answer in
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import ssl
@@ -97,19 +98,16 @@ def tls_context(roots: Sequence[str], client: str | None = None) -> ssl.SSLConte
 
 def _load_client(context: ssl.SSLContext, pem: str) -> None:
     """Python takes files only; these are pipes: the key is in no file, not even a temporary one."""
-    readers = [_pipe(pem), _pipe(pem)]  # one is read for the certificate, one for the key
-    try:
-        context.load_cert_chain(*(f"/dev/fd/{reader}" for reader in readers))
-    finally:
-        for reader in readers:
-            os.close(reader)
+    with _pipe(pem) as certificate, _pipe(pem) as key:  # one is read for each
+        context.load_cert_chain(f"/dev/fd/{certificate.fileno()}", f"/dev/fd/{key.fileno()}")
 
 
-def _pipe(text: str) -> int:
+def _pipe(text: str) -> io.FileIO:
+    """Its reading end, with the whole text in it. Not os.close: gevent's leaves a pipe open until its loop runs."""
     reader, writer = os.pipe()
-    with open(writer, "wb") as stream:  # noqa: PTH123  # not os.close: gevent's leaves it open until its loop runs
+    with io.FileIO(writer, "w") as stream:
         stream.write(text.encode())  # a key and a certificate are far smaller than a pipe
-    return reader
+    return io.FileIO(reader, "r")
 
 
 class _Connection(HTTPSConnection):

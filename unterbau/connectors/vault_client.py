@@ -29,6 +29,10 @@ NEXT_STEP = {
 }
 
 
+class _NotCarriedOutError(Exception):
+    """Or it was, and may be once more."""
+
+
 @dataclass(frozen=True)
 class Credentials:
     """What a login needs, asked anew for each: the trusted roots, and client key + certificate, most likely first."""
@@ -57,32 +61,18 @@ class VaultClient:
         A request that certainly was not carried out is sent again to the new leader within FAILOVER_S; one that may
         have been only if it can be repeated: everything but a write with check-and-set.
         """
-        deadline_s, fresh = None, self._login is None
+        deadline_s = None
         while True:
             try:
-                response = self._send(method, path, body, **options)
-            except requests.RequestException as error:
+                return self._attempt(method, path, body, **options)
+            except _NotCarriedOutError as error:
                 self._forget()
-                if not _never_sent(error) and not _repeatable(method, body):
-                    raise EndpointError(
-                        f"cannot tell whether {method} {path} was carried out: the connection broke; plan again"
+                deadline_s = deadline_s or time.monotonic() + FAILOVER_S
+                if time.monotonic() > deadline_s:
+                    raise NotThereError(
+                        f"cannot {method} {path}: no member carried it out within {FAILOVER_S} s, the last found: "
+                        f"{error}; look at `unterbau vault status`"
                     ) from None
-                found = "the connection broke"
-            else:
-                if response.status_code == 403 and not fresh:
-                    fresh = True
-                    self._forget()  # an expired token looks like a denied one
-                    continue
-                if not _moved(response, _repeatable(method, body)):
-                    return response
-                found = f"status {response.status_code}"
-                self._forget()
-            deadline_s = deadline_s or time.monotonic() + FAILOVER_S
-            if time.monotonic() > deadline_s:
-                raise NotThereError(
-                    f"cannot {method} {path}: no member carried it out within {FAILOVER_S} s, the last found: {found}; "
-                    "look at `unterbau vault status`"
-                )
             gevent.sleep(LOOK_AGAIN_S)
 
     def close(self) -> None:
@@ -93,16 +83,36 @@ class VaultClient:
         self._forget()
         self.members.close()
 
-    def _send(self, method: str, path: str, body: Any, **options: Any) -> requests.Response:
+    def _attempt(self, method: str, path: str, body: Any, **options: Any) -> requests.Response:
+        fresh = self._login is None
+        response = self._once(method, path, body, **options)
+        if response.status_code == 403 and not fresh:  # an expired token looks like a denied one
+            self._forget()
+            response = self._once(method, path, body, **options)
+        if _moved(response, _repeatable(method, body)):
+            raise _NotCarriedOutError(f"status {response.status_code}")
+        return response
+
+    def _once(self, method: str, path: str, body: Any, **options: Any) -> requests.Response:
+        try:
+            adapter = self._logged_in()
+        except requests.RequestException as error:
+            raise _NotCarriedOutError("the connection broke") from error
+        try:
+            return _send(adapter, method, path, body, **options)
+        except requests.RequestException as error:
+            if _never_sent(error) or _repeatable(method, body):
+                raise _NotCarriedOutError("the connection broke") from error
+            self._forget()
+            raise EndpointError(
+                f"cannot tell whether {method} {path} was carried out: the connection broke; plan again"
+            ) from None
+
+    def _logged_in(self) -> RawAdapter:
         if self._login is None or time.monotonic() > self._login.until_s:
             self._forget()
             self._login = self._log_in()
-        content = {} if body is None else {"json": body}
-        if "data" in options:
-            options["data"].seek(0)  # a file that was sent before, perhaps
-        answer = self._login.adapter.request(method, f"/v1/{path}", raise_exception=False, **content, **options)
-        assert isinstance(answer, requests.Response)  # noqa: S101  # for the type checker
-        return answer
+        return self._login.adapter
 
     def _log_in(self) -> _Login:
         member = self.members.active(self._patience_s())
@@ -128,6 +138,15 @@ class VaultClient:
         if self._login is not None:
             self._login.adapter.close()
         self._login = None
+
+
+def _send(adapter: RawAdapter, method: str, path: str, body: Any, **options: Any) -> requests.Response:
+    content = {} if body is None else {"json": body}
+    if "data" in options:
+        options["data"].seek(0)  # a file that was sent before, perhaps
+    answer = adapter.request(method, f"/v1/{path}", raise_exception=False, **content, **options)
+    assert isinstance(answer, requests.Response)  # noqa: S101  # for the type checker
+    return answer
 
 
 def sentence(method: str, path: str, response: requests.Response) -> str:

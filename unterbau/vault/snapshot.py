@@ -194,8 +194,8 @@ def raft_index(path: Path) -> int:
     try:
         with tarfile.open(path, "r:gz") as archive:
             found = {member.name: _read(archive, member) for member in archive if member.isfile()}
-        sums = dict(reversed(line.split()) for line in found["SHA256SUMS"][1].decode().splitlines())
-        damaged = [name for name, digest in sums.items() if found[name][0] != digest]
+        sums = [line.split() for line in found["SHA256SUMS"][1].decode().splitlines()]
+        damaged = [name for digest, name in sums if found[name][0] != digest]
         index = int(json.loads(found["meta.json"][1])["Index"])
     except (OSError, EOFError, KeyError, ValueError, zlib.error, tarfile.TarError) as error:
         raise SnapshotError(f"cannot keep the snapshot: what came is damaged ({error}); take it again") from error
