@@ -1,0 +1,124 @@
+"""Snapshots: written whole or not at all, judged before they are restored."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from unterbau.vault.snapshot import Cluster, SnapshotError, read_sidecar, refusal, restore, sidecar_of, take
+
+KEYS = {"seal-2": "bbbb", "seal-1": "aaaa"}
+
+
+def archive(state: bytes = b"sealed state", *, summed: bytes | None = None) -> bytes:
+    """As OpenBao makes them: meta.json, state.bin, SHA256SUMS."""
+    meta = json.dumps({"Index": 461, "Term": 3}).encode()
+    sums = "".join(
+        f"{hashlib.sha256(content).hexdigest()}  {name}\n"
+        for name, content in (("meta.json", meta), ("state.bin", summed or state))
+    )
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+        for name, content in (("meta.json", meta), ("state.bin", state), ("SHA256SUMS", sums.encode())):
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return packed.getvalue()
+
+
+class Fake(Cluster):
+    def __init__(self, content: bytes = b"", keys: dict[str, str] = KEYS, cluster_id: str = "id-1") -> None:
+        self.content, self.keys, self.cluster_id = content, keys, cluster_id
+        self.written: list[tuple[bytes, bool]] = []
+        self.waited = False
+
+    def health(self) -> dict[str, Any]:
+        return {"cluster_name": "lab", "cluster_id": self.cluster_id}
+
+    def seal_keys(self) -> dict[str, str]:
+        return self.keys
+
+    def read(self) -> Iterable[bytes]:
+        yield self.content[:100]
+        if not self.content:
+            raise OSError("the connection broke")
+        yield self.content[100:]
+
+    def write(self, snapshot: io.BufferedReader, *, force: bool) -> None:
+        self.written.append((snapshot.read(), force))
+
+    def await_unsealed(self) -> None:
+        self.waited = True
+
+
+def test_a_snapshot_and_what_stands_beside_it(tmp_path: Path) -> None:
+    path, content = tmp_path / "a.snap", archive()
+    made = take(Fake(content), path)
+    assert path.read_bytes() == content
+    assert (path.stat().st_mode & 0o777, sidecar_of(path).stat().st_mode & 0o777) == (0o600, 0o600)
+    assert (made.raft_index, made.cluster, made.cluster_id) == (461, "lab", "id-1")
+    assert made.seal_keys == KEYS
+    assert read_sidecar(path) == made
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.snap", "a.snap.json"]
+
+
+@pytest.mark.parametrize("content", [b"", archive()[:-30], b"no archive at all", archive(b"x", summed=b"y")])
+def test_what_came_damaged_leaves_nothing(tmp_path: Path, content: bytes) -> None:
+    with pytest.raises((SnapshotError, OSError)):
+        take(Fake(content), tmp_path / "a.snap")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_file_is_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "a.snap").write_text("older")
+    with pytest.raises(SnapshotError, match="it is there already"):
+        take(Fake(archive()), tmp_path / "a.snap")
+    assert (tmp_path / "a.snap").read_text() == "older"
+
+
+@pytest.mark.parametrize(("cluster_id", "force"), [("id-1", False), ("id-2", True)])
+def test_restore_is_forced_on_another_cluster_only_and_waits(tmp_path: Path, cluster_id: str, force: bool) -> None:
+    path, content = tmp_path / "a.snap", archive()
+    take(Fake(content), path)
+    target = Fake(cluster_id=cluster_id)
+    restore(target, path, read_sidecar(path))
+    assert target.written == [(content, force)]
+    assert target.waited
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"seal-3": "cccc", "seal-2": "bbbb"}, None),
+        ({"seal-4": "dddd", "seal-3": "cccc"}, "sealed with seal-2, and the servers have seal-4, seal-3"),
+        ({"seal-2": "eeee"}, "seal-2 of another store than this one"),
+        ({"seal-1": "aaaa"}, "sealed with seal-2, and the servers have seal-1"),
+    ],
+)
+def test_servers_that_could_not_open_it_get_nothing(tmp_path: Path, keys: dict[str, str], words: str | None) -> None:
+    path = tmp_path / "a.snap"
+    made = take(Fake(archive()), path)
+    target = Fake(keys=keys)
+    assert (refusal(made, keys) is None) is (words is None)
+    if words is not None:
+        with pytest.raises(SnapshotError, match=words):
+            restore(target, path, made)
+        assert target.written == []
+
+
+def test_a_changed_file_and_a_lost_sidecar_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.snap"
+    take(Fake(archive()), path)
+    path.write_bytes(path.read_bytes() + b"x")
+    with pytest.raises(SnapshotError, match="its SHA-256 is"):
+        read_sidecar(path)
+    sidecar_of(path).unlink()
+    with pytest.raises(SnapshotError, match=r"found no readable a\.snap\.json beside it"):
+        read_sidecar(path)
