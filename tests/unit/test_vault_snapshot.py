@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
-from unterbau.vault.snapshot import Cluster, SnapshotError, read_sidecar, refusal, restore, sidecar_of, take
+from unterbau.secrets.hidden import Hidden
+from unterbau.vault.connection import Cluster, VaultError, write_secret
+from unterbau.vault.snapshot import read_sidecar, refusal, restore, sidecar_of, take
 
 KEYS = {"seal-2": "bbbb", "seal-1": "aaaa"}
 
@@ -71,14 +73,14 @@ def test_a_snapshot_and_what_stands_beside_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"", archive()[:-30], b"no archive at all", archive(b"x", summed=b"y")])
 def test_what_came_damaged_leaves_nothing(tmp_path: Path, content: bytes) -> None:
-    with pytest.raises((SnapshotError, OSError)):
+    with pytest.raises((VaultError, OSError)):
         take(Fake(content), tmp_path / "a.snap")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_no_file_is_overwritten(tmp_path: Path) -> None:
     (tmp_path / "a.snap").write_text("older")
-    with pytest.raises(SnapshotError, match="it is there already"):
+    with pytest.raises(VaultError, match="it is there already"):
         take(Fake(archive()), tmp_path / "a.snap")
     assert (tmp_path / "a.snap").read_text() == "older"
 
@@ -108,7 +110,7 @@ def test_servers_that_could_not_open_it_get_nothing(tmp_path: Path, keys: dict[s
     target = Fake(keys=keys)
     assert (refusal(made, keys) is None) is (words is None)
     if words is not None:
-        with pytest.raises(SnapshotError, match=words):
+        with pytest.raises(VaultError, match=words):
             restore(target, path, made)
         assert target.written == []
 
@@ -117,8 +119,17 @@ def test_a_changed_file_and_a_lost_sidecar_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.snap"
     take(Fake(archive()), path)
     path.write_bytes(path.read_bytes() + b"x")
-    with pytest.raises(SnapshotError, match="its SHA-256 is"):
+    with pytest.raises(VaultError, match="its SHA-256 is"):
         read_sidecar(path)
     sidecar_of(path).unlink()
-    with pytest.raises(SnapshotError, match=r"found no readable a\.snap\.json beside it"):
+    with pytest.raises(VaultError, match=r"found no readable a\.snap\.json beside it"):
         read_sidecar(path)
+
+
+def test_a_secret_gets_a_file_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "secret-id"
+    write_secret(path, Hidden("s.wrapped"))
+    assert (path.read_text(), path.stat().st_mode & 0o777) == ("s.wrapped\n", 0o600)
+    with pytest.raises(VaultError, match="it is there already"):
+        write_secret(path, Hidden("s.other"))
+    assert path.read_text() == "s.wrapped\n"

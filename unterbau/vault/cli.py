@@ -14,7 +14,7 @@ import click
 from unterbau.declaration import DeclarationError, load
 from unterbau.plan.session import SessionError
 from unterbau.vault import status
-from unterbau.vault.snapshot_cli import restore_command, snapshot_command
+from unterbau.vault.snapshot_cli import restore_command, secret_id_command, snapshot_command
 from unterbau.vault.status import ClusterStatus, MemberStatus
 
 HEAD = ("member", "state", "version", "raft index", "audit free", "certificate until")
@@ -27,6 +27,7 @@ def vault() -> None:
 
 vault.add_command(snapshot_command)
 vault.add_command(restore_command)
+vault.add_command(secret_id_command)
 
 
 @vault.command("status")

@@ -7,39 +7,16 @@ the ids of the keys, the checksum and the place in raft's log. Source: OpenBao, 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import tarfile
-import time
 import zlib
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-import gevent
-
-from unterbau.connectors.endpoint import EndpointError
-from unterbau.connectors.vault import VaultConnector
-from unterbau.connectors.vault_client import sentence
-from unterbau.declaration import Environment
-from unterbau.plan.session import Session, SessionError
-from unterbau.secrets.declared import store_in
-from unterbau.secrets.keyring import Keyring
-from unterbau.secrets.store import StoreError
-
-PATH = "sys/storage/raft/snapshot"
-TRANSFER_TIMEOUT_S = (5, 300)
-UNSEAL_WITHIN_S = 60
-LOOK_AGAIN_S = 0.5
-KEYS_A_SERVER_HAS = 2  # the current one and the one before
-
-
-class SnapshotError(Exception):
-    """A sentence: cannot + object + what was found + what to do next."""
+from unterbau.vault.connection import Cluster, VaultError
 
 
 @dataclass(frozen=True)
@@ -54,83 +31,11 @@ class Sidecar:
     taken_at: str
 
 
-class Cluster:
-    """One environment's Vault, reached as a run reaches it, outside a run."""
-
-    def __init__(self, session: Session, connector: VaultConnector) -> None:
-        self._session, self._connector = session, connector
-
-    def health(self) -> dict[str, Any]:
-        """What the active member says of itself."""
-        return dict(self._asked("GET", "sys/health").json())
-
-    def seal_keys(self) -> dict[str, str]:
-        """{id: fingerprint} of the keys that the servers have, newest first."""
-        found = store_in(self._session.state.inventory)
-        if found is None:
-            raise SnapshotError("cannot name the seal key: the inventory has no secret store; declare one")
-        secret = str(self._connector.host.data.vault_server.seal_key)
-        keyring = Keyring.of(found[1], (), rotate=False, generate=False)
-        newest, keys = keyring.version(secret), keyring.versions(secret, KEYS_A_SERVER_HAS)
-        digests = [hashlib.sha256(key.unmask().encode()).hexdigest() for key in keys]
-        return {f"seal-{newest - age}": digest[:16] for age, digest in enumerate(digests)}
-
-    def read(self) -> Iterable[bytes]:
-        """A snapshot, in pieces."""
-        answer = self._asked("GET", PATH, stream=True, timeout=TRANSFER_TIMEOUT_S)
-        return iter(lambda: answer.raw.read(1 << 16), b"")
-
-    def write(self, snapshot: io.BufferedReader, *, force: bool) -> None:
-        """Replace everything that the cluster holds; `force`: the snapshot is of another cluster."""
-        self._asked("POST", PATH + "-force" * force, data=snapshot, timeout=TRANSFER_TIMEOUT_S)
-
-    def await_unsealed(self) -> None:
-        """Wait until every member serves again, and one of them leads."""
-        deadline = time.monotonic() + UNSEAL_WITHIN_S
-        while True:
-            found = self._connector.client.members.look(every=True)
-            if "active" in found.values() and set(found.values()) <= {"active", "standby"}:
-                return
-            if time.monotonic() > deadline:
-                states = ", ".join(f"{name} {state}" for name, state in sorted(found.items()))
-                raise SnapshotError(
-                    f"cannot say that the snapshot was restored: found {states} after {UNSEAL_WITHIN_S} s; "
-                    "look at `unterbau vault status` and the servers' logs"
-                )
-            gevent.sleep(LOOK_AGAIN_S)
-
-    def _asked(self, method: str, path: str, **options: Any) -> Any:
-        try:
-            response = self._connector.client.request(method, path, **options)
-        except (EndpointError, StoreError) as error:
-            raise SnapshotError(str(error)) from error
-        if not response.ok:
-            raise SnapshotError(sentence(method, path, response))
-        return response
-
-
-@contextmanager
-def cluster(environment: Environment, root: Path) -> Iterator[Cluster]:
-    """The Vault of an environment, connected; SessionError if it declares none."""
-    found = Session(environment, root)
-    host = next((one for one in found.hosts if one.data.get("vault")), None)
-    if host is None:
-        raise SessionError(f"cannot reach Vault: {environment.name} declares none; add endpoints(VaultEndpoint(…))")
-    session = Session(environment, root, (host.name,))  # the connector connects the members, which are left out
-    try:
-        session.connect()
-        connector = session.hosts[0].connector
-        assert isinstance(connector, VaultConnector)  # noqa: S101  # for the type checker
-        yield Cluster(session, connector)
-    finally:
-        session.disconnect()
-
-
 def take(found: Cluster, path: Path) -> Sidecar:
     """Write a snapshot and its sidecar, whole or not at all, readable by you only."""
     for taken in (path, sidecar_of(path)):
         if taken.exists():
-            raise SnapshotError(f"cannot write {taken}: it is there already; name another file")
+            raise VaultError(f"cannot write {taken}: it is there already; name another file")
     health, keys = found.health(), found.seal_keys()
     partial = path.with_name(f".{path.name}.partial")
     try:
@@ -147,17 +52,17 @@ def take(found: Cluster, path: Path) -> Sidecar:
 
 
 def read_sidecar(path: Path) -> Sidecar:
-    """What stands beside a snapshot; SnapshotError if that is not what the file is."""
+    """What stands beside a snapshot; VaultError if that is not what the file is."""
     try:
         sidecar = Sidecar(**json.loads(sidecar_of(path).read_text()))
         digest = _sha256(path)
     except (OSError, ValueError, TypeError) as error:
-        raise SnapshotError(
+        raise VaultError(
             f"cannot restore {path}: found no readable {sidecar_of(path).name} beside it ({error}); "
             "a snapshot and its JSON file are copied together"
         ) from error
     if digest != sidecar.sha256:
-        raise SnapshotError(
+        raise VaultError(
             f"cannot restore {path}: its SHA-256 is {digest[:12]}…, taken was {sidecar.sha256[:12]}…; fetch it again"
         )
     return sidecar
@@ -177,7 +82,7 @@ def refusal(sidecar: Sidecar, keys: dict[str, str]) -> str | None:
 def restore(found: Cluster, path: Path, sidecar: Sidecar) -> None:
     """Replace what the cluster holds by the snapshot, and wait until all members serve it."""
     if why := refusal(sidecar, found.seal_keys()):
-        raise SnapshotError(f"cannot restore {path}: {why}")
+        raise VaultError(f"cannot restore {path}: {why}")
     force = found.health()["cluster_id"] != sidecar.cluster_id
     with path.open("rb") as snapshot:
         found.write(snapshot, force=force)
@@ -190,7 +95,7 @@ def sidecar_of(path: Path) -> Path:
 
 
 def raft_index(path: Path) -> int:
-    """The place in raft's log that a snapshot holds; SnapshotError if its own checksums do not hold."""
+    """The place in raft's log that a snapshot holds; VaultError if its own checksums do not hold."""
     try:
         with tarfile.open(path, "r:gz") as archive:
             found = {member.name: _read(archive, member) for member in archive if member.isfile()}
@@ -198,9 +103,9 @@ def raft_index(path: Path) -> int:
         damaged = [name for digest, name in sums if found[name][0] != digest]
         index = int(json.loads(found["meta.json"][1])["Index"])
     except (OSError, EOFError, KeyError, ValueError, zlib.error, tarfile.TarError) as error:
-        raise SnapshotError(f"cannot keep the snapshot: what came is damaged ({error}); take it again") from error
+        raise VaultError(f"cannot keep the snapshot: what came is damaged ({error}); take it again") from error
     if damaged:
-        raise SnapshotError(f"cannot keep the snapshot: {', '.join(damaged)} differs from its checksum; take it again")
+        raise VaultError(f"cannot keep the snapshot: {', '.join(damaged)} differs from its checksum; take it again")
     return index
 
 

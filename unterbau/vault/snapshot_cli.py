@@ -1,4 +1,4 @@
-"""`unterbau vault snapshot` and `unterbau vault restore`."""
+"""`unterbau vault snapshot`, `restore` and `secret-id`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import click
 from unterbau.declaration import DeclarationError, load
 from unterbau.plan.session import SessionError
 from unterbau.vault import snapshot
-from unterbau.vault.snapshot import Cluster, SnapshotError
+from unterbau.vault.connection import Cluster, VaultError, cluster, write_secret
 
 File = click.Path(dir_okay=False, path_type=Path)
 Env = click.option("--env", "environment", default="lab", show_default=True, help="The environment.")
@@ -20,9 +20,9 @@ Env = click.option("--env", "environment", default="lab", show_default=True, hel
 @contextmanager
 def _connected(environment: str) -> Iterator[Cluster]:
     try:
-        with snapshot.cluster(load(environment, Path.cwd()), Path.cwd()) as found:
+        with cluster(load(environment, Path.cwd()), Path.cwd()) as found:
             yield found
-    except (DeclarationError, SessionError, SnapshotError, OSError) as error:
+    except (DeclarationError, SessionError, VaultError, OSError) as error:
         raise click.ClickException(str(error)) from error
 
 
@@ -55,3 +55,18 @@ def restore_command(environment: str, file: Path, yes: bool) -> None:
             )
         snapshot.restore(found, file, sidecar)
     click.echo(f"restored {file}: Vault holds what it held at {sidecar.taken_at}, and every member serves it")
+
+
+@click.command("secret-id")
+@Env
+@click.argument("role")
+@click.option("-o", "--output", type=File, required=True, help="The file to write.")
+@click.option("--life", "life_s", type=click.IntRange(1, 3600), default=600, show_default=True, help="Seconds.")
+def secret_id_command(environment: str, role: str, output: Path, life_s: int) -> None:
+    """Write a token that gives a secret id of the AppRole ROLE, once, to a file of mode 0600.
+
+    Who unwraps it first has it: if that was somebody else, the second attempt fails and tells.
+    """
+    with _connected(environment) as found:
+        write_secret(output, found.wrapped_secret_id(role, life_s))
+    click.echo(f"{output}: a wrapped secret id of {role}; unwrap it within {life_s} s")
