@@ -29,6 +29,7 @@ TRUST = "/etc/unterbau/pki/ca.pem"
 CERTIFICATE = "/etc/unterbau/pki/openbao.pem"
 CONNECT_TIMEOUT_S = 2
 ANSWER_TIMEOUT_S = 4
+FOUNDING_WAIT_S = 15
 
 
 class MemberApi(TypedDict):
@@ -159,13 +160,17 @@ class Data(FactBase[dict[str, bool] | Unknown]):
 
 
 def data_reading() -> str:
-    """Shell text that prints `data yes|no` and `founding yes|no`.
+    """Shell text that prints `data yes|no` and `founding yes|no`, after an initialisation that is under way has ended.
 
+    It goes on for some seconds when the run that began it was killed: what is read meanwhile is soon not true any more.
     A server that waits to join makes its database files as well: only one that took part in an election has a term
     in it. Source: hashicorp/raft, keyCurrentTerm.
     """
     term = f"grep -qaF CurrentTerm {DATA_FOLDER}/raft/raft.db"
+    busy = f"an initialisation has been running for more than {FOUNDING_WAIT_S} s; see what it waits for"
     return (
+        f"! test -e {FOUNDING}.lock || flock -w {FOUNDING_WAIT_S} {FOUNDING}.lock true || "
+        f"{{ echo '{busy}' >&2; exit 1; }}; "
         f"if test -e {DATA_FOLDER}/raft/raft.db; then {term}; code=$?; else code=1; fi; "
         "case $code in 0) echo 'data yes';; 1) echo 'data no';; *) exit 1;; esac; "
         f"if test -e {FOUNDING}; then echo 'founding yes'; else echo 'founding no'; fi"
@@ -200,11 +205,11 @@ class State(FactBase[Server | Unknown]):
         properties = ",".join(PROPERTIES + STARTS)
         return "; ".join(
             (
+                data_reading(),  # first: it may wait, and what follows is to be true after that
                 f"date +now=%s.%N && systemctl show --timestamp=us+utc --property={properties} -- {UNIT} || exit 1",
                 reading(files),
                 reading(unread_files, content=False),
                 f"! test -d {SEAL_FOLDER} || find {SEAL_FOLDER} -mindepth 1 -printf 'key\\t%f\\n' || exit 1",
-                data_reading(),
                 *_certificates(f"{members[node]}:{port}"),
                 *_free(audit_paths),
                 asking(members, port) if members else ":",
