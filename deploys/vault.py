@@ -10,7 +10,7 @@ from deploys.base import addresses
 from deploys.secrets import keyring
 from facts.openbao import DATA_FOLDER, USER
 from operations import artifact as pinned
-from operations import openbao, openbao_audit, openbao_folder, package, service_account
+from operations import openbao, openbao_audit, openbao_folder, openbao_snapshot, package, service_account
 from operations.openbao_config import Server
 from unterbau.artifacts import artifact
 from unterbau.declaration import VaultEndpoint
@@ -25,7 +25,7 @@ def vault() -> None:
     """On each member. What only one of them does, the operations know."""
     declared = host.data.vault_server
     binary = artifact("bao")
-    package.installed(names=["curl", "logrotate"], name="packages")
+    package.installed(names=["curl", "logrotate", "python3"], name="packages")
     service_account.present(account=USER, home=DATA_FOLDER, name="account")
     pinned.installed(artifact=binary, name="binary")
     certificate = pki.leaf(service="openbao", user=USER, group=USER, dns_names=["localhost"], addresses=["127.0.0.1"])
@@ -41,6 +41,12 @@ def vault() -> None:
         audit_paths=tuple(declared.audit_paths),
     )
     servers(server=server, certificate_changes=certificate.will_change)
+    openbao_snapshot.scheduled(
+        endpoint=f"{server.address}:{server.port}",
+        every_hours=declared.snapshot_every_hours,
+        kept=declared.snapshots_kept,
+        name="snapshots",
+    )
 
 
 @deploy("servers")

@@ -8,10 +8,19 @@ from typing import Any
 from pyinfra import host
 from pyinfra.api import deploy
 
+from deploys import pki
 from deploys.secrets import keyring
-from operations import vault_approle, vault_cluster, vault_kubernetes, vault_kv, vault_mount, vault_policy
+from operations import (
+    vault_approle,
+    vault_cluster,
+    vault_kubernetes,
+    vault_kv,
+    vault_mount,
+    vault_node_login,
+    vault_policy,
+)
 from unterbau.declaration.vault import AppRole, KubernetesAuth, KvEntry
-from unterbau.domain.vault_policy import DEPLOY
+from unterbau.domain.vault_policy import DEPLOY, SNAPSHOT
 from unterbau.secrets.hidden import Hidden
 from unterbau.secrets.pki import root_certificate
 
@@ -40,20 +49,34 @@ def _engines() -> None:
     mounts = {mount.path: (mount.kind, mount.description) for mount in _declared("vault_mounts")}
     vault_mount.exactly(mounts=mounts, deletions=deletions, name="engines")
     policies = {policy.name: policy.paths for policy in _declared("vault_policies")}
-    vault_policy.exactly(policies={"deploy": DEPLOY, **policies}, deletions=deletions, name="policies")
+    vault_policy.exactly(
+        policies={**policies, "deploy": DEPLOY, "snapshot": SNAPSHOT}, deletions=deletions, name="policies"
+    )
 
 
 def _logins() -> None:
     deletions, kubernetes = _declared("vault_deletions"), host.data.get("vault_kubernetes")
-    methods = {"approle": "approle"} if _declared("vault_approles") else {}
+    methods = {"nodes": "cert"} | ({"approle": "approle"} if _declared("vault_approles") else {})
     if kubernetes is not None:
         methods["kubernetes"] = "kubernetes"
     vault_mount.auth_methods(methods=methods, deletions=deletions, name="logins")
+    _nodes()
     vault_approle.exactly(
         roles=[_role(role) for role in _declared("vault_approles")], deletions=deletions, name="AppRole roles"
     )
     if kubernetes is not None:
         _kubernetes(kubernetes)
+
+
+def _nodes() -> None:
+    """A run that leaves nodes out retires no root: theirs may be what the left-out nodes still show."""
+    trusted = _certificates(pki.roots())
+    older = {} if pki.covers_every_node() else _certificates(pki.all_roots())
+    vault_node_login.snapshots(authorities=trusted, kept=older, name="logins of nodes")
+
+
+def _certificates(roots: dict[str, Hidden]) -> dict[str, Hidden]:
+    return {name: Hidden(root_certificate(root)) for name, root in roots.items()}
 
 
 def _kubernetes(declared: KubernetesAuth) -> None:

@@ -104,6 +104,37 @@ def _kubernetes_role(role: dict[str, Any]) -> dict[str, str]:
     }
 
 
+class NodeRoles(FactBase[Objects | Unknown | AfterApply]):
+    """{name: {authorities (PEM), names, policies, token, token_ttl}} of these logins by a node's own certificate."""
+
+    @override
+    @staticmethod
+    def default() -> Objects | Unknown | AfterApply:
+        return UNKNOWN
+
+    @override
+    def command(self, names: Sequence[str]) -> str:
+        return each("auth/nodes/certs", names)
+
+    @override
+    def process(self, output: list[str]) -> Objects | Unknown | AfterApply:
+        return answer(output, lambda value: {name: _node_role(role) for name, role in value.items()})
+
+
+def _node_role(role: dict[str, Any]) -> dict[str, str]:
+    return {
+        "authorities": role["certificate"].strip(),
+        "names": ", ".join(sorted(role["allowed_common_names"] or ())),
+        "policies": ", ".join(sorted([*(role["token_policies"] or ()), *_default(role)])),
+        "token": role["token_type"],
+        "token_ttl": f"{role['token_ttl']} s",
+    }
+
+
+def _default(role: dict[str, Any]) -> tuple[str, ...]:
+    return () if role["token_no_default_policy"] else ("default",)
+
+
 class DeployRole(FactBase[dict[str, str] | Unknown | AfterApply]):
     """{authorities (PEM), names, policies} of the certificate login that deploys use; {} if there is none."""
 

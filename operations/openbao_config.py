@@ -178,13 +178,13 @@ def _service(server: Server, start: str) -> list[str]:
         *(f"LoadCredential={key}:{key_file(key)}" for key in server.seal_keys),
         f"ReadWritePaths={writable}",
         "UnsetEnvironment=http_proxy https_proxy no_proxy all_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY ALL_PROXY",
-        *_HARDENING,
+        *HARDENING,
     ]
 
 
 # Source: systemd.exec(5), OpenBao's production hardening. No MemoryDenyWriteExecute=no, no capability: nothing of it
 # is needed above port 1024. There is no swap and no core dump to leak into.
-_HARDENING = (
+HARDENING = (
     "UMask=0077",
     "NoNewPrivileges=yes",
     "CapabilityBoundingSet=",

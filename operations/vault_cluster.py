@@ -67,24 +67,27 @@ def deployers(authorities: Mapping[str, HiddenValue]) -> Commands:
         )
         return
     bundle = "\n".join(sorted(authority.unmask().strip() for authority in authorities.values()))
-    if not isinstance(found, AfterApply) and _certificates(found["authorities"]) == _certificates(bundle):
+    if not isinstance(found, AfterApply) and certificates_of(found["authorities"]) == certificates_of(bundle):
         host.noop(f"{len(authorities)} authorities may sign logins of deploys")
         return
-    changes.attribute("deployers", _named(found, authorities), ", ".join(sorted(authorities)))
+    changes.attribute("deployers", _names(found, authorities), ", ".join(sorted(authorities)))
     yield call("PUT", "auth/deploy/certs/deploy", {"certificate": HiddenValue(bundle)})
 
 
-def _named(found: Mapping[str, str] | AfterApply, authorities: Mapping[str, HiddenValue]) -> str:
-    if isinstance(found, AfterApply):
-        return KNOWN_AFTER_APPLY
-    there = _certificates(found["authorities"])
-    known = {name: _certificates(authority.unmask()) for name, authority in authorities.items()}
+def _names(found: Mapping[str, str] | AfterApply, authorities: Mapping[str, HiddenValue]) -> str:
+    return KNOWN_AFTER_APPLY if isinstance(found, AfterApply) else names_in(found["authorities"], authorities)
+
+
+def names_in(bundle: str, authorities: Mapping[str, HiddenValue]) -> str:
+    """Which of these authorities a bundle (PEM) holds, by name, and how many others."""
+    there = certificates_of(bundle)
+    known = {name: certificates_of(authority.unmask()) for name, authority in authorities.items()}
     names = sorted(name for name, certificates in known.items() if certificates <= there)
     others = len(there - set().union(*known.values()))
     return ", ".join([*names, *([f"{others} others"] if others else [])])
 
 
-def _certificates(pem: str) -> set[str]:
+def certificates_of(pem: str) -> set[str]:
     """The certificates of a bundle, each as its base64 text."""
     blocks = pem.split("-----BEGIN CERTIFICATE-----")[1:]
     return {"".join(block.partition("-----END CERTIFICATE-----")[0].split()) for block in blocks}

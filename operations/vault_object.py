@@ -129,9 +129,7 @@ def converge(
         yield from changes.refuse(f"cannot converge {kind.name}: {host.name} could not be read; see the error above")
         return
     if odd := [thing.name for thing in declared if not re.fullmatch(PLAIN, thing.name, re.ASCII)]:
-        sentence = (
-            f"cannot make the {kind.name} {odd[0]!r}: found a name that is no path; use letters, digits, '._+-'"
-        )
+        sentence = f"cannot make the {kind.name} {odd[0]!r}: found a name that is no path; use letters, digits, '._+-'"
         yield from changes.refuse(sentence)
         return
     absent = KNOWN_AFTER_APPLY if isinstance(found, AfterApply) or isinstance(marks, AfterApply) else None

@@ -73,6 +73,7 @@ DEPLOY: Mapping[str, PathRule | Sequence[str]] = {
     "sys/auth": ("read",),
     "sys/auth/approle": (*_ALL, "sudo"),
     "sys/auth/kubernetes": (*_ALL, "sudo"),
+    "sys/auth/nodes": (*_ALL, "sudo"),
     "auth/approle/role": ("list",),
     "auth/approle/role/+": _ALL,
     "auth/approle/role/+/role-id": ("read",),
@@ -80,6 +81,7 @@ DEPLOY: Mapping[str, PathRule | Sequence[str]] = {
     "auth/kubernetes/config": ("create", "read", "update"),
     "auth/kubernetes/role": ("list",),
     "auth/kubernetes/role/+": _ALL,
+    "auth/nodes/certs/+": _ALL,
     "auth/deploy/certs/deploy": PathRule(("read", "update"), parameters=("certificate",)),
     # KV v2: values are written, never read; metadata are ours to read
     "+/data/*": ("create", "update"),
@@ -97,3 +99,6 @@ DEPLOY: Mapping[str, PathRule | Sequence[str]] = {
     "+/reset/+": ("create", "update"),
     "sys/leases/revoke-prefix/*": ("create", "update", "sudo"),
 }
+
+# What a server may do when it logs in with its own certificate: save all that there is, sealed.
+SNAPSHOT: Mapping[str, PathRule | Sequence[str]] = {"sys/storage/raft/snapshot": ("read",)}
