@@ -42,7 +42,7 @@ class Kept(FactBase[Snapshots | Unknown]):
         return (
             f"date +now=%s && echo last_run=$(systemctl show --property=ActiveState --value -- {SERVICE}) && "
             f"if test -d {FOLDER}; then find {FOLDER} -maxdepth 1 -type f -name '*.snap' -printf 'snap=%f\\n'; fi && "
-            f"if test -d {raft}; then stat --format='born=%W%nchanged=%Y' {raft}; fi"
+            f"if test -d {raft}; then stat --printf='born=%W\\nchanged=%Y\\n' {raft}; fi"
         )
 
     @override

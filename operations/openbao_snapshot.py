@@ -19,7 +19,7 @@ from unterbau import changes
 
 PROGRAM = "/usr/local/lib/unterbau-openbao-snapshot.py"
 # Its text goes to the servers as it is; nothing of it is imported here.
-PROGRAM_TEXT = (Path(unterbau.__file__).parent / "vault" / "on_server.py").read_text()
+PROGRAM_TEXT = (Path(unterbau.__file__).parent / "connectors" / "vault_on_server.py").read_text()
 TIMER = "openbao-snapshot.timer"
 CREDENTIALS = f"/run/credentials/{UNIT}"
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")

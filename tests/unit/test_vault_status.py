@@ -26,8 +26,15 @@ def reading(name: str = "srv-1", *, leads: bool = False, **changed: Any) -> dict
     }  # fmt: skip
 
 
-def member(name: str, **changed: Any) -> MemberStatus:
-    return judged(name, reading(name, **changed))
+SNAPSHOTS = {
+    "newest_at": "2026-11-22T00:00:00Z", "newest_age_s": 4000.0, "count": 1, "last_run": "inactive",
+    "data_age_s": 9e6,
+}  # fmt: skip
+NONE_TAKEN = {**SNAPSHOTS, "newest_at": None, "newest_age_s": None, "count": 0}
+
+
+def member(name: str, snapshots: dict[str, Any] | None = SNAPSHOTS, **changed: Any) -> MemberStatus:
+    return judged(name, reading(name, **changed), snapshots)
 
 
 LEADER, FOLLOWER, ANOTHER = member("srv-1", leads=True), member("srv-2"), member("srv-3")
@@ -83,5 +90,59 @@ def test_the_table_says_what_is_wrong() -> None:
     assert lines[-1] == "! no member answers requests"
 
 
-def test_the_fact_that_is_named_is_there() -> None:
+@pytest.mark.parametrize(
+    ("kept", "code", "said"),
+    [
+        ([SNAPSHOTS, NONE_TAKEN], 0, ["newest snapshot: 2026-11-22T00:00:00Z on srv-1, 1 h 6 min ago"]),
+        (
+            [{**SNAPSHOTS, "newest_age_s": 50_000.0}, NONE_TAKEN],
+            2,
+            [
+                "newest snapshot: 2026-11-22T00:00:00Z on srv-1, 13 h 53 min ago",
+                "! the newest snapshot is 13 h 53 min old, one is due every 6 h; see `journalctl -u openbao-snapshot` "
+                "on the leader",
+            ],
+        ),
+        ([{**NONE_TAKEN, "data_age_s": 40_000.0}], 0, ["newest snapshot: there is none yet"]),
+        (
+            [NONE_TAKEN],
+            2,
+            [
+                "newest snapshot: there is none yet",
+                "! there is no snapshot, one is due every 6 h, and the cluster is 104 days old; see "
+                "`journalctl -u openbao-snapshot` on the leader",
+            ],
+        ),
+        (
+            [{**SNAPSHOTS, "last_run": "failed"}],
+            2,
+            [
+                "newest snapshot: 2026-11-22T00:00:00Z on srv-1, 1 h 6 min ago",
+                "! srv-1: its last snapshot failed; see `journalctl -u openbao-snapshot` there",
+            ],
+        ),
+        (
+            [None],
+            2,
+            ["newest snapshot: there is none yet", "! srv-1: its snapshots could not be read; see the error above"],
+        ),
+    ],
+)
+def test_the_newest_snapshot(kept: list[dict[str, Any] | None], code: int, said: list[str]) -> None:
+    members = [member(f"srv-{n}", one, leads=n == 1) for n, one in enumerate(kept, start=1)]
+    found = ClusterStatus(tuple(members), 6)
+    assert found.exit_code == code
+    assert table(found).splitlines()[1 + len(members) :] == said
+
+
+def test_json_has_the_newest_snapshot() -> None:
+    found = ClusterStatus((LEADER, member("srv-2", NONE_TAKEN)), 6).to_json()
+    assert found["newest_snapshot"] == {
+        "member": "srv-1", "newest_at": "2026-11-22T00:00:00Z", "newest_age_s": 4000.0, "data_age_s": 9e6,
+    }  # fmt: skip
+    assert found["overdue_snapshot"] is None
+
+
+def test_the_facts_that_are_named_are_there() -> None:
     assert import_module(status.FACT).State.__name__ == "State"
+    assert import_module(status.SNAPSHOTS).Kept.__name__ == "Kept"

@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from unterbau.declaration import DeclarationError, load
+from unterbau.domain.snapshot_age import words
 from unterbau.plan.session import SessionError
 from unterbau.vault import status
 from unterbau.vault.snapshot_cli import restore_command, secret_id_command, snapshot_command
@@ -53,7 +54,7 @@ def table(found: ClusterStatus) -> str:
     rows = [HEAD, *(_row(one) for one in found.members)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([*lines, *_wrong(found)])
+    return "\n".join([*lines, *_snapshot(found), *_wrong(found)])
 
 
 def _row(one: MemberStatus) -> tuple[str, ...]:
@@ -66,9 +67,19 @@ def _mib(room: int | None) -> str:
     return "missing" if room is None else f"{room / 2**20:.0f} MiB"
 
 
+def _snapshot(found: ClusterStatus) -> Iterator[str]:
+    newest = found.newest_snapshot
+    if newest is not None:
+        yield f"newest snapshot: {newest.newest_at} on {newest.member}, {words(newest.newest_age_s or 0)} ago"
+    elif found.snapshot_every_hours:
+        yield "newest snapshot: there is none yet"
+
+
 def _wrong(found: ClusterStatus) -> Iterator[str]:
     for one in found.members:
         for problem in one.problems:
             yield f"! {one.name}: {problem}"
+    if found.overdue:
+        yield f"! {found.overdue}; see `journalctl -u openbao-snapshot` on the leader"
     if found.leader is None:
         yield "! no member answers requests"

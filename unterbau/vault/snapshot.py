@@ -10,8 +10,8 @@ import hashlib
 import json
 from pathlib import Path
 
+from unterbau.connectors.vault_on_server import Sidecar, SnapshotError, save, sidecar_of
 from unterbau.vault.connection import Cluster, VaultError
-from unterbau.vault.on_server import Sidecar, SnapshotError, save, sidecar_of
 
 
 def take(found: Cluster, path: Path) -> Sidecar:

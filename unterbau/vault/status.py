@@ -12,13 +12,14 @@ from typing import Any
 from pyinfra.api.host import Host
 
 from unterbau.declaration import Environment, VaultEndpoint
-from unterbau.domain import quorum
+from unterbau.domain import quorum, snapshot_age
+from unterbau.domain.snapshot_age import Kept
 from unterbau.domain.unknown import Unknown
 from unterbau.plan.session import Session, SessionError
 from unterbau.secrets.hidden import redact
 
 HEALTHY, FAILED, DEGRADED = 0, 1, 2
-FACT = "facts.openbao"  # by name: unterbau imports nothing of the folders beside it
+FACT, SNAPSHOTS = "facts.openbao", "facts.openbao_snapshot"  # by name: unterbau imports none of the folders beside it
 FULL_BYTES = 64 * 1024  # less room than this is none
 
 
@@ -32,6 +33,7 @@ class MemberStatus:
     applied_index: int | None = None
     audit_free_bytes: Mapping[str, int | None] | None = None
     certificate_ends_at: str | None = None
+    snapshots: Kept | None = None  # None: they could not be read
     problems: tuple[str, ...] = ()
 
     @property
@@ -55,6 +57,21 @@ class ClusterStatus:
     """All members, in the inventory's order."""
 
     members: tuple[MemberStatus, ...]
+    snapshot_every_hours: int | None = None
+
+    @property
+    def newest_snapshot(self) -> Kept | None:
+        """The newest over all members that could be read."""
+        return snapshot_age.newest(self._kept)
+
+    @property
+    def overdue(self) -> str | None:
+        """What is wrong with the age of the newest snapshot; None if nothing is."""
+        return snapshot_age.overdue(self._kept, self.snapshot_every_hours) if self.snapshot_every_hours else None
+
+    @property
+    def _kept(self) -> list[Kept]:
+        return [one.snapshots for one in self.members if one.snapshots is not None]
 
     @property
     def leader(self) -> MemberStatus | None:
@@ -67,13 +84,19 @@ class ClusterStatus:
         serving = sum(one.serves for one in self.members)
         if self.leader is None or serving < quorum.needed(len(self.members)):
             return FAILED
-        return DEGRADED if any(one.problems for one in self.members) else HEALTHY
+        return DEGRADED if self.overdue or any(one.problems for one in self.members) else HEALTHY
 
     def to_json(self) -> dict[str, Any]:
         """As `--json` shows it."""
         members = [{**asdict(one), "serves": one.serves} for one in self.members]
-        leader = self.leader
-        return {"leader": leader.name if leader else None, "members": members, "exit_code": self.exit_code}
+        leader, newest = self.leader, self.newest_snapshot
+        return {
+            "leader": leader.name if leader else None,
+            "members": members,
+            "newest_snapshot": asdict(newest) if newest else None,
+            "overdue_snapshot": self.overdue,
+            "exit_code": self.exit_code,
+        }
 
 
 def read(environment: Environment, root: Path) -> ClusterStatus:
@@ -89,7 +112,8 @@ def read(environment: Environment, root: Path) -> ClusterStatus:
     finally:
         session.disconnect()
     unread = session.unread()
-    return ClusterStatus(tuple(found.get(host.name) or _unreachable(host, unread) for host in hosts))
+    every_hours = min((host.data.vault_server.snapshot_every_hours for host in hosts), default=None)
+    return ClusterStatus(tuple(found.get(host.name) or _unreachable(host, unread) for host in hosts), every_hours)
 
 
 def _endpoint(session: Session) -> VaultEndpoint:
@@ -115,16 +139,37 @@ def _ask(host: Host, addresses: Mapping[str, str], port: int) -> MemberStatus:
     )  # fmt: skip
     if isinstance(server, Unknown):
         return MemberStatus(name, "unreachable", problems=("its state could not be read; see the error above",))
-    return judged(name, server)
+    snapshots = host.get_fact(import_module(SNAPSHOTS).Kept)
+    return judged(name, server, None if isinstance(snapshots, Unknown) else snapshots)
 
 
-def judged(name: str, server: Mapping[str, Any]) -> MemberStatus:
-    """What a reading of `facts.openbao.State` says of the member."""
+def judged(name: str, server: Mapping[str, Any], snapshots: Mapping[str, Any] | None) -> MemberStatus:
+    """What readings of `facts.openbao.State` and `facts.openbao_snapshot.Kept` say of the member."""
     api, free = server["api"][name], server["audit_free_bytes"]
     status = MemberStatus(
-        name, _state(api), api["version"], api["applied_index"], free, server["certificate_ends_at"]
-    )  # fmt: skip
-    return MemberStatus(**{**vars(status), "problems": tuple(_problems(status, server))})
+        name,
+        _state(api),
+        version=api["version"],
+        applied_index=api["applied_index"],
+        audit_free_bytes=free,
+        certificate_ends_at=server["certificate_ends_at"],
+        snapshots=_kept(name, snapshots),
+    )
+    problems = (*_problems(status, server), *_snapshot_problems(snapshots))
+    return MemberStatus(**{**vars(status), "problems": problems})
+
+
+def _kept(name: str, snapshots: Mapping[str, Any] | None) -> Kept | None:
+    if snapshots is None:
+        return None
+    return Kept(name, snapshots["newest_at"], snapshots["newest_age_s"], snapshots["data_age_s"])
+
+
+def _snapshot_problems(snapshots: Mapping[str, Any] | None) -> Iterable[str]:
+    if snapshots is None:
+        yield "its snapshots could not be read; see the error above"
+    elif snapshots["last_run"] == "failed":
+        yield "its last snapshot failed; see `journalctl -u openbao-snapshot` there"
 
 
 def _state(api: Mapping[str, Any]) -> str:

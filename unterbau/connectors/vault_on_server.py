@@ -1,7 +1,7 @@
 """A snapshot of a Vault cluster as a file with its sidecar; and, run on a server, saves one there if that one leads.
 
 `unterbau vault snapshot` and the servers' timer write the same files with it. The servers get this very file, so it
-needs nothing but the standard library. Usage: on_server.py ADDRESS:PORT KEPT
+needs nothing but the standard library. Usage: vault_on_server.py ADDRESS:PORT KEPT
 """
 
 from __future__ import annotations
@@ -215,8 +215,8 @@ def main(endpoint: str, kept: str) -> int:
         print(take(endpoint, int(kept), Path(os.environ["CREDENTIALS_DIRECTORY"])))  # noqa: T201  # to the journal
     except SnapshotError as error:
         print(error, file=sys.stderr)  # noqa: T201
-    except (OSError, http.client.HTTPException) as error:
-        print(f"cannot save a snapshot in {FOLDER}: {error}; see `df {FOLDER}`, `openbao.service`", file=sys.stderr)  # noqa: T201
+    except (OSError, http.client.HTTPException, ValueError, KeyError) as error:
+        print(f"cannot save a snapshot in {FOLDER}: found {error!r}; see `df {FOLDER}`, `openbao.service`", file=sys.stderr)  # noqa: T201
     else:
         return 0
     return 1
