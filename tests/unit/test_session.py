@@ -69,6 +69,21 @@ def test_an_exception_in_an_operation_is_a_problem_of_its_host(prepared: Prepare
     assert "not there" in plan.problems[0].sentence
 
 
+def test_the_sentence_is_told_not_what_caused_it(prepared: Prepared) -> None:
+    """Also where pyinfra's command line wraps nothing: while commands are described, or run."""
+    _, plan = prepared("""
+        calls = []
+        @operation()
+        def broken():
+            calls.append(1)
+            yield "true"
+            if len(calls) > 1:
+                raise RuntimeError("cannot read it; do this") from PermissionError(13, "denied")
+        broken(name="x")
+        """)
+    assert [problem.sentence for problem in plan.problems] == ["RuntimeError: cannot read it; do this"]
+
+
 def test_a_refusal_fails_the_plan_with_its_sentence(prepared: Prepared) -> None:
     _, plan = prepared("""
         @operation()

@@ -131,8 +131,8 @@ class Session:
             except Exception as error:  # whatever a deploy raises ends this host, not the run
                 if host in self.state.failed_hosts and isinstance(error, PyinfraError):
                     return  # pyinfra's "No hosts remaining!", after it failed the last one
-                cause = getattr(error, "exception", None) or error.__cause__ or error  # pyinfra_cli wraps in both ways
-                self.fail(host, f"{type(cause).__name__}: {cause}")
+                told = getattr(error, "exception", None) or error  # pyinfra_cli wraps what a deploy file raises
+                self.fail(host, f"{type(told).__name__}: {told}")
 
     @contextmanager
     def on(self, host: Host) -> Iterator[None]:
