@@ -75,21 +75,19 @@ def serves(member: MemberApi) -> bool:
 
 
 def asking(members: Mapping[str, str], port: int) -> str:
-    """Shell text that asks every member, one line an answer: `api NAME JSON` or `api NAME -`.
+    """Shell text that asks every member, two lines a member: `api NAME health JSON`, `api NAME leader JSON` or empty.
 
     sys/health and sys/leader need no token and are not audited, so they answer with a full audit disk as well.
     """
     limits = f"--connect-timeout {CONNECT_TIMEOUT_S} --max-time {ANSWER_TIMEOUT_S}"
-    curl = f"curl --silent --fail-early --noproxy '*' {limits} --cacert {TRUST}"
-    lines = []
-    for name, address in members.items():
-        base = shlex.quote(f"https://{address}:{port}/v1/sys/")
-        lines.append(
-            f"for what in health leader; do answer=$({curl} {base}$what 2>/dev/null | tr -d '\\n'); "
-            f"printf 'api\\t%s\\t%s\\t%s\\n' {shlex.quote(name)} $what \"${{answer:--}}\"; "
-            'test -n "$answer" || break; done'
-        )
-    return "; ".join(["command -v curl >/dev/null || echo 'no curl'", *lines])
+    curl = f"curl --silent --fail-early --noproxy '*' {limits} --cacert {TRUST} --write-out '\\n'"
+    line = """printf 'api\\t%s\\t%s\\t%s\\n' "$1" {what} "$(printf '%s\\n' "$said" | sed -n {number}p)"; """
+    ask = (
+        f'ask() {{ said=$({curl} "$2/health" "$2/leader" 2>/dev/null | grep .); '  # both over one connection
+        f"{line.format(what='health', number=1)}{line.format(what='leader', number=2)}}}"
+    )
+    asked = [f"ask {shlex.quote(name)} {shlex.quote(f'https://{at}:{port}/v1/sys')}" for name, at in members.items()]
+    return "; ".join(["command -v curl >/dev/null || echo 'no curl'", ask, *asked])
 
 
 def answers(output: Sequence[str]) -> dict[str, MemberApi]:
@@ -106,7 +104,7 @@ def _json(text: str) -> dict[str, Any] | None:
     try:
         value = json.loads(text)
     except ValueError:
-        return None  # "-", or an answer that was cut off
+        return None  # none, or one that was cut off
     return value if isinstance(value, dict) else None
 
 

@@ -7,10 +7,12 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
+from weakref import WeakKeyDictionary
 
 from pyinfra import host
 from pyinfra.api import HiddenValue, StringCommand, operation
 from pyinfra.api.command import PyinfraCommand
+from pyinfra.context import ctx_host
 
 from facts.openbao import CERTIFICATE, CONFIG, SEAL_FOLDER, UNIT, USER, State, serves
 from facts.openbao import Server as Found
@@ -130,7 +132,20 @@ def _converged(
     yield openbao_gate.after_start(server.node, server.members, server.port)
 
 
+_read: WeakKeyDictionary[object, Found | Unknown] = WeakKeyDictionary()
+
+
 def _found(server: Server, seal_keys: Iterable[str]) -> Found | Unknown:
+    """Read once a host while the plan is made, where three operations ask; anew whenever one is carried out."""
+    if getattr(host.state, "is_executing", False):
+        return _state(server, seal_keys)
+    here = ctx_host.get()
+    if here not in _read:
+        _read[here] = _state(server, seal_keys)
+    return _read[here]
+
+
+def _state(server: Server, seal_keys: Iterable[str]) -> Found | Unknown:
     return host.get_fact(
         State,
         node=server.node,
