@@ -15,6 +15,7 @@ from operations import layer
 
 is_store, is_node, is_vault = (bool(host.data.get(kind)) for kind in ("store", "node", "vault"))
 vaults = [one.data.vault for one in inventory if one.data.get("vault")]
+has_store = any(one.data.get("store") for one in inventory)  # without one there are no secrets, and so no root
 is_member = any(one.members in host.groups for one in vaults)
 is_postgresql = "postgresql" in host.groups
 
@@ -27,7 +28,7 @@ if is_node:
     base()
 
 layer.reached(name="layer pki")
-if is_node and host.data.get("pki"):
+if is_node and has_store and host.data.get("pki"):
     trust()
 
 layer.reached(name="layer postgresql")

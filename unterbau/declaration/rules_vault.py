@@ -83,6 +83,8 @@ def vault_needs(view: View) -> Iterator[Problem]:
         wanted += ["vault_server", "pki"]
     if view.groups.get(POSTGRESQL):
         wanted += ["postgresql_server", "pki"]
+        if not vaults and not _of(view, SecretStore) and view.inventory.complete:
+            yield view.here(POSTGRESQL, "no SecretStore", "endpoints(SecretStore(…)) in a group of the inventory")
     for name in dict.fromkeys(wanted) if view.readable else ():
         if not any(name in data for data in view.data.values()):
             allowed = f"{name} in group_data/all.py or group_data/{view.inventory.path.stem}.py"

@@ -1,0 +1,84 @@
+"""Which layers the whole platform has for whom, in environments with and without a store and a Vault."""
+
+from __future__ import annotations
+
+import importlib
+import runpy
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from pyinfra.context import ctx_host, ctx_inventory
+
+SITE = Path(__file__).parent.parent.parent / "deploys" / "site.py"
+LAYERS = {
+    "deploys.secrets": ["secrets"],
+    "deploys.base": ["base"],
+    "deploys.pki": ["trust"],
+    "deploys.postgresql": ["postgresql", "engine_logins"],
+    "deploys.vault": ["vault"],
+    "deploys.vault_config": ["vault_config"],
+    "deploys.vault_database": ["connections_and_roles"],
+}
+PKI = SimpleNamespace()  # group_data/all.py has it for every environment
+STORE, VAULT = SimpleNamespace(), SimpleNamespace(members="servers")
+
+
+def machine(name: str, *groups: str, **data: Any) -> Any:
+    return SimpleNamespace(name=name, groups=["all", *groups], data=SimpleNamespace(get=data.get, **data))
+
+
+def node(name: str, *groups: str) -> Any:
+    return machine(name, *groups, node=SimpleNamespace(name=name), pki=PKI)
+
+
+NODES = [node("srv-1", "servers"), node("wrk-1", "workers"), node("wrk-2", "workers", "postgresql")]
+BARE = NODES[:2]
+WITH_STORE = [*BARE, machine("@store/secrets", "store", store=STORE)]
+WHOLE = [*NODES, WITH_STORE[-1], machine("@vault/vault", "vault", vault=VAULT)]
+
+
+@pytest.fixture
+def called(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Names of layers, as they are asked for."""
+    called: list[str] = []
+    for module, names in LAYERS.items():
+        for name in names:
+            monkeypatch.setattr(importlib.import_module(module), name, lambda name=name: called.append(name))
+    monkeypatch.setattr(importlib.import_module("operations.layer"), "reached", lambda name: None)
+    return called
+
+
+@pytest.mark.parametrize(
+    ("hosts", "layers"),
+    [
+        pytest.param(BARE, {"srv-1": ["base"], "wrk-1": ["base"]}, id="without a store there is no root to trust"),
+        pytest.param(
+            WITH_STORE,
+            {"srv-1": ["base", "trust"], "wrk-1": ["base", "trust"], "@store/secrets": ["secrets"]},
+            id="a store without Vault",
+        ),
+        pytest.param(
+            WHOLE,
+            {
+                "srv-1": ["base", "trust", "vault"],
+                "wrk-1": ["base", "trust"],
+                "wrk-2": ["base", "trust", "postgresql", "engine_logins"],
+                "@store/secrets": ["secrets"],
+                "@vault/vault": ["vault_config", "connections_and_roles"],
+            },
+            id="everything",
+        ),
+    ],
+)
+def test_each_host_gets_the_layers_it_is_for(called: list[str], hosts: list[Any], layers: dict[str, list[str]]) -> None:
+    found = {}
+    with ctx_inventory.use(hosts):
+        for one in hosts:
+            with ctx_host.use(one):
+                runpy.run_path(str(SITE))
+            found[one.name] = called[:]
+            called.clear()
+    assert found == layers
