@@ -216,7 +216,8 @@ def main(endpoint: str, kept: str) -> int:
     except SnapshotError as error:
         print(error, file=sys.stderr)  # noqa: T201
     except (OSError, http.client.HTTPException, ValueError, KeyError) as error:
-        print(f"cannot save a snapshot in {FOLDER}: found {error!r}; see `df {FOLDER}`, `openbao.service`", file=sys.stderr)  # noqa: T201
+        sentence = f"cannot save a snapshot in {FOLDER}: found {error!r}; see `df {FOLDER}` and openbao.service"
+        print(sentence, file=sys.stderr)  # noqa: T201
     else:
         return 0
     return 1
