@@ -7,7 +7,20 @@ import sys
 import time
 
 RUNS = 5
-FLOOR = [".venv/bin/python", "-m", "pyinfra", "-y", "inventories/lab.py", "exec", "--", "true"]
+FLOOR = [
+    ".venv/bin/python",
+    "-m",
+    "pyinfra",
+    "-y",
+    "--limit",
+    "servers",
+    "--limit",
+    "workers",
+    "inventories/lab.py",
+    "exec",
+    "--",
+    "true",
+]
 SECOND = ["make", "--silent", "lab"]
 PLAN = [".venv/bin/unterbau", "plan", "lab"]
 
