@@ -133,6 +133,36 @@ def test_everything_else_is_repeated(client_of, method: str, body: Any) -> None:
     assert len(cluster.asked) == 2
 
 
+UPGRADING = {"errors": ["Upgrading from non-versioned to versioned data. This backend will be unavailable"]}
+IN_USE = response(400, {"errors": ["path is already in use at kv/"]})
+
+
+@pytest.mark.parametrize("body", [CAS, {"custom_metadata": {}}])
+def test_a_kv_engine_that_was_just_made_is_waited_for_with_the_same_login(client_of, body: Any) -> None:  # type: ignore[no-untyped-def]
+    cluster = Cluster(response(400, UPGRADING), response(400, UPGRADING), response(200))
+    assert client_of(cluster).request("POST", "kv/data/a", body).status_code == 200
+    assert (len(cluster.asked), len(cluster.logins)) == (3, 1)
+
+
+@pytest.mark.parametrize("lost", [requests.ReadTimeout(), response(500, {"errors": ["context canceled"]})])
+def test_an_engine_that_the_first_request_made_though_its_answer_was_lost_is_made(client_of, lost: Any) -> None:  # type: ignore[no-untyped-def]
+    answer = client_of(Cluster(lost, IN_USE)).request("POST", "sys/mounts/kv", {"type": "kv"})
+    assert (answer.status_code, answer.content) == (204, b"")
+
+
+@pytest.mark.parametrize("before", [[], [response(503)], [not_sent()]])
+def test_an_engine_that_somebody_else_made_is_an_error(client_of, before: list[Any]) -> None:  # type: ignore[no-untyped-def]
+    assert client_of(Cluster(*before, IN_USE)).request("POST", "sys/mounts/kv", {"type": "kv"}).status_code == 400
+
+
+def test_a_leader_that_loses_its_office_at_the_login_is_followed_by_the_next(client_of) -> None:  # type: ignore[no-untyped-def]
+    said = {"errors": ["local node not active but active cluster node not found"]}
+    cluster, answers = Cluster(response(200)), [response(500, said), LOGIN]
+    cluster.login = lambda client: answers.pop(0)
+    assert client_of(cluster).request("GET", "a").status_code == 200
+    assert cluster.elections == 2
+
+
 def test_a_token_that_has_ended_is_replaced_once_and_a_denial_stays_one(client_of) -> None:  # type: ignore[no-untyped-def]
     cluster = Cluster(response(200), response(403), response(200), response(403), response(403))
     client = client_of(cluster)

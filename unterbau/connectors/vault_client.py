@@ -21,6 +21,8 @@ from unterbau.secrets.hidden import Hidden
 FAILOVER_S = 15
 AUTH_PATH, ROLE = "auth/deploy/login", "deploy"
 MOVED = (307, 429, 472, 473, 502, 503)  # not carried out: a standby, a sealed member, one that just lost its office
+UPGRADING = "Upgrading from non-versioned to versioned"  # a KV engine, for a moment after it was made
+MADE_ALREADY = "path is already in use"  # by an engine or auth method
 RENEW_BEFORE_S = 60
 NEXT_STEP = {
     400: "correct what is declared, or read the server's log",
@@ -30,7 +32,15 @@ NEXT_STEP = {
 
 
 class _NotCarriedOutError(Exception):
-    """Or it was, and may be once more."""
+    """Or it `perhaps` was, and may be once more."""
+
+    def __init__(self, found: str, *, perhaps: bool) -> None:
+        super().__init__(found)
+        self.perhaps = perhaps
+
+
+class _NotYetError(_NotCarriedOutError):
+    """Not yet, by the same member."""
 
 
 @dataclass(frozen=True)
@@ -61,12 +71,15 @@ class VaultClient:
         A request that certainly was not carried out is sent again to the new leader within FAILOVER_S; one that may
         have been only if it can be repeated: everything but a write with check-and-set.
         """
-        deadline_s = None
+        deadline_s, perhaps = None, False
         while True:
             try:
-                return self._attempt(method, path, body, **options)
+                response = self._attempt(method, path, body, **options)
+                return _done() if perhaps and _made_already(response) else response
             except _NotCarriedOutError as error:
-                self._forget()
+                perhaps = perhaps or error.perhaps
+                if not isinstance(error, _NotYetError):
+                    self._forget()
                 deadline_s = deadline_s or time.monotonic() + FAILOVER_S
                 if time.monotonic() > deadline_s:
                     raise NotThereError(
@@ -89,20 +102,22 @@ class VaultClient:
         if response.status_code == 403 and not fresh:  # an expired token looks like a denied one
             self._forget()
             response = self._once(method, path, body, **options)
-        if _moved(response, _repeatable(method, body)):
-            raise _NotCarriedOutError(f"status {response.status_code}")
+        if response.status_code == 400 and UPGRADING in response.text:
+            raise _NotYetError("a KV engine that is being made", perhaps=False)
+        if _moved(response, repeatable=_repeatable(method, body)):
+            raise _NotCarriedOutError(f"status {response.status_code}", perhaps=response.status_code == 500)
         return response
 
     def _once(self, method: str, path: str, body: Any, **options: Any) -> requests.Response:
         try:
             adapter = self._logged_in()
         except requests.RequestException as error:
-            raise _NotCarriedOutError("the connection broke") from error
+            raise _NotCarriedOutError("the connection broke", perhaps=False) from error
         try:
             return _send(adapter, method, path, body, **options)
         except requests.RequestException as error:
             if _never_sent(error) or _repeatable(method, body):
-                raise _NotCarriedOutError("the connection broke") from error
+                raise _NotCarriedOutError("the connection broke", perhaps=not _never_sent(error)) from error
             self._forget()
             raise EndpointError(
                 f"cannot tell whether {method} {path} was carried out: the connection broke; plan again"
@@ -130,7 +145,7 @@ class VaultClient:
                 return _Login(adapter, token, time.monotonic() + max(auth["lease_duration"] - RENEW_BEFORE_S, 5))
             refused = sentence("POST", AUTH_PATH, answer)
             http.close()
-            if answer.status_code in MOVED:
+            if _moved(answer, repeatable=True):
                 raise requests.ConnectionError("the leader changed")
         raise EndpointError(refused)
 
@@ -170,7 +185,18 @@ def _repeatable(method: str, body: Any) -> bool:
     return method != "POST" or "cas" not in ((body or {}).get("options") or {})
 
 
-def _moved(response: requests.Response, repeatable: bool) -> bool:
+def _made_already(response: requests.Response) -> bool:
+    return response.status_code == 400 and MADE_ALREADY in response.text
+
+
+def _done() -> requests.Response:
+    """For what the first of two equal requests did, though its answer was lost."""
+    made = requests.Response()
+    made.status_code, made._content = 204, b""
+    return made
+
+
+def _moved(response: requests.Response, *, repeatable: bool) -> bool:
     if response.status_code in MOVED:
         return True
     lost_office = ("leader", "not active", "context canceled", "sealed")
