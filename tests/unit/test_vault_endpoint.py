@@ -154,11 +154,12 @@ WILL, WILL_NOT = SimpleNamespace(will_change=True), SimpleNamespace(will_change=
 @pytest.mark.parametrize(
     ("pending", "stage", "known_later"),
     [
-        ([("vault | members", WILL)], StateStage.Prepare, True),
-        ([("vault | members", WILL_NOT)], StateStage.Prepare, False),
+        ([("vault | servers | followers", WILL)], StateStage.Prepare, True),
+        ([("vault | servers | followers", WILL_NOT)], StateStage.Prepare, False),
         ([("vault config | marks", WILL), ("base | packages", WILL)], StateStage.Prepare, False),
+        ([("vault | snapshots", WILL), ("vault | audit log rotation", WILL)], StateStage.Prepare, False),
         ([], StateStage.Prepare, False),
-        ([("vault | members", WILL)], StateStage.Execute, False),
+        ([("vault | servers | followers", WILL)], StateStage.Execute, False),
     ],
 )
 def test_known_after_apply_only_while_planning_and_only_if_the_same_plan_makes_it(
@@ -172,8 +173,17 @@ def test_known_after_apply_only_while_planning_and_only_if_the_same_plan_makes_i
 
 
 def test_what_an_api_that_is_there_denies_is_not_known_later() -> None:
-    one, _ = made(TREE, pending=[("vault | members", WILL)])
+    one, _ = made(TREE, pending=[("vault | servers | followers", WILL)])
     assert not ran(one, "GET denied")[0]
+
+
+def test_every_authority_is_tried_because_a_cluster_may_have_missed_many_rotations(monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    one, _ = made()
+    one.host.data.vault_server = SimpleNamespace(deployers="vault/deployers")
+    keyring = SimpleNamespace(versions=lambda name, newest: [f"version {n}" for n in range(9, 0, -1)][:newest])
+    monkeypatch.setattr(one, "_keyring", lambda: keyring)
+    monkeypatch.setattr(connector.pki, "client_certificate", lambda authority, *_: f"client of {authority}")
+    assert one._clients() == [f"client of version {n}" for n in range(9, 0, -1)]
 
 
 def test_there_are_no_files() -> None:

@@ -36,14 +36,14 @@ from unterbau.secrets.store import StoreError
 
 DEPLOYER = "unterbau-deploy"
 LOGIN_LIFE = timedelta(hours=1)
-AUTHORITIES_TRIED = 3  # the one of a rotation that is not yet trusted, the current one, the one before
+AUTHORITIES_TRIED = 50  # newest first; a cluster that was restored, or left alone for years, trusts an old one only
 
 
 class VaultConnector(EndpointConnector):
     """See the module."""
 
     verbs = ("GET", "LIST", "EACH", "WALK", "PUT", "DELETE", "AWAIT")
-    layer = "vault"
+    layer = "vault | servers"  # the steps that start, restart or unseal a member; others of the layer do not
     _client: VaultClient | None = None
 
     @property
