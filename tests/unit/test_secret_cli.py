@@ -75,6 +75,13 @@ def test_a_lost_identity_is_missed_not_replaced(run: Run, store: Store) -> None:
     assert not store.identity.exists()
 
 
+def test_neither_store_nor_identity_is_begun_anew_over_a_trail(run: Run, store: Store) -> None:
+    store.path.unlink()
+    store.identity.unlink()
+    assert "found the trail of one that was here" in run("create", code=1).output
+    assert not store.identity.exists()
+
+
 def test_list_shows_age_and_what_is_overdue_or_missing_and_no_value(run: Run, store: Store) -> None:
     assert run("list", code=2).output.splitlines() == [
         "NAME         VERSION  MADE  BY  AGE  PERIOD  STATE",

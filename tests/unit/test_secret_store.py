@@ -266,6 +266,19 @@ def test_a_store_is_made_once(store: Store, tmp_path: Path) -> None:
         Store.create(store.path, store.identity)
 
 
+def test_a_lost_store_is_missed_not_begun_anew(store: Store) -> None:
+    """Else the next run would give live machines new keys in the place of those that their data is sealed with."""
+    store.path.unlink()
+    trail = store.ledger.read_bytes()
+    found = r"found the trail of one that was here \(generate db/password 1, .*\); put it back .*move .*ledger away"
+    with pytest.raises(StoreError, match=found):
+        Store.create(store.path, store.identity)
+    assert not store.path.exists()
+    assert store.ledger.read_bytes() == trail
+    store.ledger.rename(store.ledger.with_name("old"))
+    assert Store.create(store.path, store.identity).read().secrets == {}
+
+
 def test_a_store_behind_a_link_stays_behind_it(store: Store, tmp_path: Path) -> None:
     link = tmp_path / "elsewhere" / "link.age"
     link.parent.mkdir()

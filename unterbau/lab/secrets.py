@@ -25,6 +25,7 @@ def ensure(lab: Lab) -> bool:
     from unterbau.secrets.store import Store  # noqa: PLC0415
 
     try:
+        Store(lab.store, lab.identity).check_not_lost()
         Store.create(lab.store, lab.identity, [new_identity(lab.identity)])
     except StoreError as error:
         raise LabError(str(error)) from error

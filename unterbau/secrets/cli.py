@@ -191,6 +191,7 @@ def _store(opened: Opened, name: str, value: str, action: str) -> int:
 def create_command(opened: Opened, recipients: tuple[str, ...]) -> None:
     """Make the environment's store, and your identity if its file is not there. What is there stays as it is."""
     identity = opened.store.identity
+    opened.store.check_not_lost()
     if not identity.exists() and not opened.store.path.exists():  # else the old one is missed, not a new one
         new_identity(identity)
     store = Store.create(opened.declaration.path, identity, recipients)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -237,14 +237,26 @@ class Store:
                 "`unterbau secrets recipients add`"
             )
 
-    def _begin(self, recipients: Sequence[str], commit: str | None) -> None:
-        own = read_identity(self.identity).recipients
-        everybody = tuple(dict.fromkeys([*recipients, *(own[:1] if not set(own) & set(recipients) else ())]))
+    def check_not_lost(self) -> None:
+        """StoreError if there was a store here: new secrets in the place of lost ones destroy what those have sealed."""
+        if os.path.lexists(self.path):
+            return
         try:
             trail = ledger.read(self.ledger)
         except LedgerError as error:
             raise StoreError(f"cannot make the store {self.path}: {error}; move that ledger away") from error
-        empty = Contents(everybody, ledger=trail.end if trail else ledger.Mark())
+        if trail is not None and trail.content:
+            last = f" ({ledger.summary(trail.entries[-1])})" if trail.entries else ""
+            raise StoreError(
+                f"cannot make the store {self.path}: found the trail of one that was here{last}; put it back (a backup, "
+                f"or `git checkout`), machines may live by its secrets; if none does, move {self.ledger} away"
+            )
+
+    def _begin(self, recipients: Sequence[str], commit: str | None) -> None:
+        self.check_not_lost()
+        own = read_identity(self.identity).recipients
+        everybody = tuple(dict.fromkeys([*recipients, *(own[:1] if not set(own) & set(recipients) else ())]))
+        empty = Contents(everybody)
         entries = [_full({"action": "create", "name": self.path.name, "version": 0}, who(), commit)]
         self._write_change(empty, empty, entries)
 
@@ -298,9 +310,3 @@ def _unremovable(present: Sequence[str], left: Sequence[str], own: Sequence[str]
 
 def _full(entry: Mapping[str, Any], actor: str, commit: str | None) -> Entry:
     return {"at": time_text(datetime.now(UTC)), "who": actor, **entry, "commit": commit}
-
-
-def history(store: Store) -> Iterator[Mapping[str, Any]]:
-    """The trail, oldest first; LedgerError if its chain is broken."""
-    trail = ledger.read(store.ledger)
-    yield from trail.entries if trail else ()
