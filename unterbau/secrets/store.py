@@ -238,7 +238,7 @@ class Store:
             )
 
     def check_not_lost(self) -> None:
-        """StoreError if there was a store here: new secrets in the place of lost ones destroy what those have sealed."""
+        """StoreError if there was a store here: new secrets in place of lost ones destroy what those have sealed."""
         if os.path.lexists(self.path):
             return
         try:
@@ -248,8 +248,8 @@ class Store:
         if trail is not None and trail.content:
             last = f" ({ledger.summary(trail.entries[-1])})" if trail.entries else ""
             raise StoreError(
-                f"cannot make the store {self.path}: found the trail of one that was here{last}; put it back (a backup, "
-                f"or `git checkout`), machines may live by its secrets; if none does, move {self.ledger} away"
+                f"cannot make the store {self.path}: found the trail of one that was here{last}; put it back (a "
+                f"backup, or `git checkout`), machines may live by its secrets; if none does, move {self.ledger} away"
             )
 
     def _begin(self, recipients: Sequence[str], commit: str | None) -> None:
