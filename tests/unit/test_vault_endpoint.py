@@ -15,6 +15,7 @@ from operations.vault_object import call
 from unterbau.connectors import vault as connector
 from unterbau.connectors.endpoint import EndpointError, NotThereError, parsed
 from unterbau.connectors.vault import VaultConnector
+from unterbau.plan import session
 from unterbau.secrets.hidden import Hidden
 from unterbau.secrets.store import StoreError
 
@@ -26,6 +27,7 @@ class Api:
 
     def __init__(self, tree: dict[str, Any], error: Exception | None = None) -> None:
         self.tree, self.error, self.asked = tree, error, []
+        self.members = SimpleNamespace(unguarded=False)
 
     def request(self, method: str, path: str, body: Any = None) -> requests.Response:
         self.asked.append((method, path, body))
@@ -147,6 +149,7 @@ def test_an_error_that_quotes_a_secret_is_redacted() -> None:
     assert output.startswith("cannot GET a: found status 400: bad value *MASKED*; correct what is declared")
 
 
+LOST = "the lock on its members was lost: another run may be at work"
 WILL, WILL_NOT = SimpleNamespace(will_change=True), SimpleNamespace(will_change=False)
 
 
@@ -184,6 +187,25 @@ def test_every_authority_is_tried_because_a_cluster_may_have_missed_many_rotatio
     monkeypatch.setattr(one, "_keyring", lambda: keyring)
     monkeypatch.setattr(connector.pki, "client_certificate", lambda authority, *_: f"client of {authority}")
     assert one._clients() == [f"client of version {n}" for n in range(9, 0, -1)]
+
+
+def test_a_run_s_lock_reaches_the_members_through_the_endpoint() -> None:
+    one, api = made()
+    held: list[str] = []
+    api.members.lock = held.append
+    session._lock(SimpleNamespace(connector=one), "me")  # type: ignore[arg-type]
+    assert held == ["me"]
+
+
+def test_nothing_is_written_once_another_run_may_be_at_work() -> None:
+    one, api = made(TREE)
+    api.members.unguarded = True
+    for command in ("PUT a {}", "DELETE a"):
+        done, output = ran(one, command)
+        assert not done
+        assert output == f"cannot {command[:-3] if command.endswith('{}') else command}: " + LOST
+    assert not api.asked
+    assert ran(one, "GET a")[0]
 
 
 def test_there_are_no_files() -> None:

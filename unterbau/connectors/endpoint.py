@@ -74,6 +74,9 @@ class EndpointConnector(BaseConnector):
     def makers(self) -> list[Host]:
         """The nodes on which the endpoint is made."""
 
+    def lock(self, holder: str) -> None:
+        """Hold the endpoint for one run; raise ConnectError with the present holder if another run has it."""
+
     @override
     def run_shell_command(
         self, command: StringCommand, print_output: bool = False, print_input: bool = False, **arguments: Any

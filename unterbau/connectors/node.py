@@ -148,6 +148,11 @@ class NodeConnector(SSHConnector):
         except (OSError, SSHException, EOFError) as error:
             raise ConnectError(f"cannot lock {self.host.name}: {error}") from error
 
+    @property
+    def lock_lost(self) -> bool:
+        """Whether this run held the node, and another may be at work there by now."""
+        return self._lock is not None and self._lock.lost
+
     def _check_sudo(self) -> None:
         """Without this, a sudo that asks for a password would ask whoever runs a plan, or hang CI."""
         granted, _output = super().run_shell_command(StringCommand("sudo -n true"), _timeout=CONNECT_TIMEOUT_S)
@@ -167,7 +172,7 @@ class NodeConnector(SSHConnector):
 
     def _watched(self, call: Callable[[], T]) -> T:
         """Run `call`; if the node falls silent meanwhile, the connection is closed and an OSError says so."""
-        if self._lock is not None and self._lock.lost:
+        if self.lock_lost:
             raise OSError(f"the lock on {self.host.name} was lost: another run may be at work there")
         with self._liveness_watch():
             result = call()

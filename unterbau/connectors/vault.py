@@ -58,6 +58,10 @@ class VaultConnector(EndpointConnector):
         return list(self.state.inventory.get_group(self.host.data.vault.members))
 
     @override
+    def lock(self, holder: str) -> None:
+        self.client.members.lock(holder)
+
+    @override
     def disconnect(self) -> None:
         if self._client is not None:
             self._client.close()
@@ -75,6 +79,8 @@ class VaultConnector(EndpointConnector):
             "AWAIT": lambda c: self._awaited(c.path, c.body["until"], c.body["within_s"]),
         }
         try:
+            if call.verb in ("PUT", "DELETE") and self.client.members.unguarded:
+                raise EndpointError(f"cannot {call}: the lock on its members was lost: another run may be at work")
             return verbs[call.verb](call)
         except StoreError as error:
             raise NotThereError(f"cannot log in to {self.host.name}: {error}") from error

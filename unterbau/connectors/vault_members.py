@@ -53,17 +53,21 @@ class Members:
 
     def open(self, address: str, port: int) -> ChannelSocket:
         """A stream to a member, through its own node if that is connected, else through another; OSError."""
-        ways = self._ways(address)
+        nearest = next((m.host.name for m in self.all if m.address == address), None)
+        ways = self._ways(nearest)
         found = ["no node of its group is connected"] if not ways else []
         for name, transport in ways:
             try:
-                return open_channel(transport, address, port)
+                stream = open_channel(transport, address, port)
             except ConnectionRefusedError:
                 raise
             except OSError as error:
                 found.append(f"through {name}: {error}")
-                if "Timeout" in str(error) or not transport.is_active():
-                    self._bad_ways.add(transport)  # a way that is dead is not tried again by every request
+                if name == nearest and "Timeout" in str(error):  # of another node it says nothing about this one
+                    self._bad_ways.add(transport)
+            else:
+                self._bad_ways.discard(transport)
+                return stream
         raise OSError("; ".join(found))
 
     def active(self, patience_s: float) -> Member:
@@ -87,6 +91,21 @@ class Members:
         """Whether any member answers, whatever it says."""
         return any(state in ("active", "standby", "sealed", "not initialised") for state in self.look().values())
 
+    def lock(self, holder: str) -> None:
+        """Hold the nodes that the run's limit left out; ConnectError with the holder if another run has one.
+
+        One by one and in the same order, so that of two runs at once one gets all of them.
+        """
+        self._connect_left_out()
+        for _name, connector in sorted(self._own.items()):
+            connector.lock(holder)
+
+    @property
+    def unguarded(self) -> bool:
+        """Whether this run held members for the API's sake only, and has lost all of them."""
+        held = any(self._state.is_host_in_limit(member.host) and member.host.connected for member in self.all)
+        return not held and bool(self._own) and all(connector.lock_lost for connector in self._own.values())
+
     def close(self) -> None:
         """Leave the nodes that were connected for this only."""
         for connector in self._own.values():
@@ -100,6 +119,7 @@ class Members:
         As soon as one is active the others are not waited for, unless `every` one is wanted.
         """
         context = tls_context(self._roots())
+        self._ways(None)  # connects the nodes that the limit left out before anybody needs one
         asked = {gevent.spawn(self._ask, member, context): member for member in self.all}
         found = {member.host.name: "does not answer" for member in self.all}
         for done in gevent.iwait(list(asked), timeout=3 * OPEN_TIMEOUT_S):
@@ -120,20 +140,19 @@ class Members:
             return "not initialised"
         return "sealed" if health.get("sealed") else "standby" if health.get("standby") else "active"
 
-    def _ways(self, address: str) -> list[tuple[str, Transport]]:
+    def _ways(self, nearest: str | None) -> list[tuple[str, Transport]]:
+        """The nearest first; last those that fell silent, for one that is back."""
         ways = {m.host.name: t for m in self.all if (t := _transport(m.host.connector)) is not None}
-        if not any(t not in self._bad_ways for t in ways.values()) and not self._looked_for_others:
-            self._looked_for_others = True
+        if not any(t not in self._bad_ways for t in ways.values()):
             self._connect_left_out()
         ways |= {name: t for name, connector in self._own.items() if (t := _transport(connector)) is not None}
-        nearest = next((m.host.name for m in self.all if m.address == address), None)
-        return sorted(
-            ((name, t) for name, t in ways.items() if t not in self._bad_ways),
-            key=lambda way: (way[0] != nearest, way[0]),
-        )
+        return sorted(ways.items(), key=lambda way: (way[1] in self._bad_ways, way[0] != nearest, way[0]))
 
     def _connect_left_out(self) -> None:
-        """Connect the nodes that the run's limit left out, for this endpoint alone."""
+        """Connect the nodes that the run's limit left out, for this endpoint alone; once."""
+        if self._looked_for_others:
+            return
+        self._looked_for_others = True
         left_out = [m.host for m in self.all if not self._state.is_host_in_limit(m.host)]
         gevent.joinall([gevent.spawn(self._connect, host) for host in left_out])
 

@@ -162,7 +162,7 @@ def _is_endpoint(host: Host) -> bool:
 
 
 def _lock(host: Host, holder: str) -> None:
-    if isinstance(host.connector, NodeConnector):
+    if isinstance(host.connector, NodeConnector | EndpointConnector):
         host.connector.lock(holder)
 
 
