@@ -19,7 +19,7 @@ def current(secrets: Mapping[str, str | None], *, rotate: bool = True) -> Comman
     """Every one of `secrets` is in the store, and none is older than its period.
 
     One command stores all of them or none, each only as the version that is shown. What is due but not made by anything
-    stays: `unterbau secrets list` shows it, and somebody has to set it.
+    stays: `unterbau secrets list --env ENV` shows it, and somebody has to set it.
 
     Args:
         secrets: {name: what is made, in words ("password of 32 characters"); None: only a person can set it}.
@@ -31,7 +31,7 @@ def current(secrets: Mapping[str, str | None], *, rotate: bool = True) -> Comman
         yield from changes.refuse(sentence)
         return
     if by_hand := [name for name, made in secrets.items() if made is None and name not in stored]:
-        run = " and ".join(f"`unterbau secrets set {name}`" for name in by_hand)
+        run = " and ".join(f"`unterbau secrets set {name} --env ENV`" for name in by_hand)
         sentence = f"cannot go on without the secrets {', '.join(by_hand)}: only a person can set them; run {run}"
         yield from changes.refuse(sentence)
         return

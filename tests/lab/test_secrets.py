@@ -79,15 +79,15 @@ class Controller:
 
 def everything_said(tmp_path: Path) -> str:
     """All that is said while every secret changes and is brought to everybody who needs it."""
-    said = [unterbau("secrets", "rotate", name) for name in ROTATED]
+    said = [unterbau("secrets", "rotate", name, "--env", "lab") for name in ROTATED]
     agreed = tmp_path / "plan.json"
     said += [unterbau("plan", "lab"), unterbau("plan", "lab", "--json", "-o", str(agreed))]
     assert [ran.returncode for ran in said] == [0] * len(ROTATED) + [2, 2], [ran.stderr for ran in said]
     applied = unterbau("apply", str(agreed))
     assert applied.returncode == 0, applied.stdout + applied.stderr
     for arguments in (
-        ["secrets", "list"],
-        ["secrets", "list", "--json"],
+        ["secrets", "list", "--env", "lab"],
+        ["secrets", "list", "--env", "lab", "--json"],
         ["vault", "status", "--json"],
         ["plan", "lab"],
     ):

@@ -112,7 +112,7 @@ def test_only_what_is_declared_with_a_kind_can_be_made(declared: SecretStore) ->
         with pytest.raises(StoreError, match=f"cannot make the secret {name}: nothing declares how"):
             ring(declared).commit({name: 1})
         with pytest.raises(
-            StoreError, match=f"there is none of this name.*; set it with `unterbau secrets set {name}`"
+            StoreError, match=f"there is none of this name.*; set it with `unterbau secrets set {name} --env ENV`"
         ):
             ring(declared).value(name)
     with pytest.raises(StoreError, match="did you mean forever"):

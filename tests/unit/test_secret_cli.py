@@ -85,7 +85,7 @@ def test_neither_store_nor_identity_is_begun_anew_over_a_trail(run: Run, store: 
 def test_list_shows_age_and_what_is_overdue_or_missing_and_no_value(run: Run, store: Store) -> None:
     assert run("list", code=2).output.splitlines() == [
         "NAME         VERSION  MADE  BY  AGE  PERIOD  STATE",
-        "by-hand      -        -     -   -    -       MISSING, run `unterbau secrets set by-hand`",
+        "by-hand      -        -     -   -    -       MISSING, run `unterbau secrets set by-hand --env ENV`",
         "db/password  -        -     -   -    30 d    missing, the next apply makes it",
     ]
     old = NOW - timedelta(days=42, hours=1)
@@ -196,6 +196,16 @@ def test_verify_says_what_holds_and_what_does_not(run: Run, store: Store) -> Non
     assert json.loads(run("verify", "--json").stdout) == {
         "secrets": 1, "versions": 1, "lines": 1, "completed": 0, "accepted": None
     }  # fmt: skip
+
+
+def test_no_environment_is_taken_for_granted(store: Store) -> None:
+    """The lab for want of another: a secret of production would be set there, or one that leaked be rotated there."""
+    before = store.path.read_bytes()
+    for arguments in (["set", "by-hand"], ["rotate", "db/password"], ["reveal", "by-hand"], ["list"], ["verify"]):
+        ran = CliRunner().invoke(cli.secrets, arguments, input="value")
+        assert ran.exit_code != 0
+        assert "Missing option '--env'" in ran.output
+    assert store.path.read_bytes() == before
 
 
 def test_errors_are_json_too(run: Run, store: Store) -> None:

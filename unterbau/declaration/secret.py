@@ -74,7 +74,7 @@ class Secret(Declaration):
     """One secret. With a `kind` it is made when it is missing, and anew when its period is over."""
 
     name: SecretName = Field(description="its name in the store, for example vault/seal-key")
-    kind: Generator | None = Field(None, description="how it is made; None: by hand, `unterbau secrets set NAME`")
+    kind: Generator | None = Field(None, description="how it is made; None: by `unterbau secrets set NAME --env ENV`")
     rotate_after_days: int | None = Field(None, ge=1, le=7300, description="its period; None: rotated by hand only")
 
     @model_validator(mode="after")

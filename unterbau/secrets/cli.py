@@ -72,7 +72,7 @@ def _errors_as_sentences(as_json: bool) -> Iterator[None]:
 def _of_environment(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command --env and --json, and the store they mean."""
 
-    @click.option("--env", default="lab", show_default=True, metavar="ENV", help="The environment.")
+    @click.option("--env", required=True, metavar="ENV", help="The environment; none is taken for granted.")
     @click.option("--json", "as_json", is_flag=True, help="JSON on standard output, nothing else there.")
     @functools.wraps(command)
     def wrapped(env: str, as_json: bool, **arguments: Any) -> None:
@@ -172,7 +172,8 @@ def rotate_command(opened: Opened, name: str) -> None:
     if declared is None or declared.kind is None:
         opened.store.version(name)  # unknown altogether: say what is near
         found = "nothing declares it" if declared is None else "it is declared without a kind"
-        raise StoreError(f"cannot make a new {name}: {found}; set it with `unterbau secrets set {name}`")
+        by_hand = f"unterbau secrets set {name} --env {opened.environment.name}"
+        raise StoreError(f"cannot make a new {name}: {found}; set it with `{by_hand}`")
     number = _store(opened, name, generator.make(declared.kind, datetime.now(UTC)), "rotate")
     made = generator.described(declared.kind)
     said = f"{name}: version {number}, {made}; consumers get it by `unterbau apply {opened.environment.name}`"

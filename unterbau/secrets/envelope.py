@@ -37,7 +37,7 @@ def _not_for(path: Path, identity: Identity) -> str:
     public = f" ({', '.join(identity.recipients)})" if identity.recipients else ""
     return (
         f"cannot open the store {path}: it is not encrypted for the identity {identity.path}{public}; use another one, "
-        "or let one of its recipients run `unterbau secrets recipients add` for yours"
+        "or let one of its recipients run `unterbau secrets recipients add --env ENV KEY` for yours"
     )
 
 

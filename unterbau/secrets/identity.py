@@ -46,7 +46,7 @@ def read_identity(path: Path) -> Identity:
     if not keys:
         raise StoreError(
             f"cannot read the identity {path}: found no unprotected age or SSH key in it; give the file that "
-            "`age-keygen` or `unterbau secrets create` made"
+            "`age-keygen` or `unterbau secrets create --env ENV` made"
         ) from None
     return Identity(path, keys, tuple(str(key.to_public()) for key in keys))
 
@@ -64,7 +64,7 @@ def _private_text(path: Path) -> str:
     except FileNotFoundError:
         raise StoreError(
             f"cannot read the identity {path}: there is no such file; put the one you were given there, or make it "
-            "(the lab's: `unterbau lab up`; for a new store: `unterbau secrets create`)"
+            "(the lab's: `unterbau lab up`; for a new store: `unterbau secrets create --env ENV`)"
         ) from None
     except OSError as error:
         raise StoreError(f"cannot read the identity {path}: {error.strerror}; see its owner and mode") from error

@@ -39,7 +39,7 @@ class Row:
     def state(self) -> str:
         """In words, "" if there is nothing to say."""
         if not self.version:
-            by_hand = f"MISSING, run `unterbau secrets set {self.name}`"
+            by_hand = f"MISSING, run `unterbau secrets set {self.name} --env ENV`"
             return "missing, the next apply makes it" if self.generated else by_hand
         if self.overdue_days is not None:
             return f"OVERDUE by {self.overdue_days} d, " + (

@@ -240,7 +240,7 @@ def _issuer(issuer: Hidden, now: datetime) -> tuple[ec.EllipticCurvePrivateKey, 
         raise PkiError(
             f"cannot sign with {certificate.subject.rfc4514_string()}: found it valid from "
             f"{certificate.not_valid_before_utc:%Y-%m-%d} to {certificate.not_valid_after_utc:%Y-%m-%d} only; "
-            "rotate it with `unterbau secrets rotate`"
+            "rotate it with `unterbau secrets rotate NAME --env ENV`"
         )
     return key, certificate
 

@@ -89,7 +89,7 @@ class Store:
         except FileNotFoundError:
             raise StoreError(
                 f"cannot read the store {self.path}: there is no such file; make it (the lab's: `unterbau lab up`, "
-                "others: `unterbau secrets create`), or put back the one there was"
+                "others: `unterbau secrets create --env ENV`), or put back the one there was"
             ) from None
         except OSError as error:
             raise StoreError(f"cannot read the store {self.path}: {error.strerror}; see its owner and mode") from error
@@ -219,13 +219,16 @@ class Store:
         except LedgerError as error:
             raise StoreError(
                 f"{cannot} {self.path}: its trail {self.ledger.name} disagrees, {error}; put back what belongs "
-                "together, or go on with what is there by `unterbau secrets verify --accept`, which the trail will say"
+                "together, or go on with what is there by `unterbau secrets verify --accept --env ENV`, and the trail "
+                "will say so"
             ) from error
         try:
             if missing:
                 ledger.append(self.ledger, missing)
         except LedgerError as error:
-            raise StoreError(f"{cannot} its trail: {error}; make room, then `unterbau secrets verify`") from error
+            raise StoreError(
+                f"{cannot} its trail: {error}; make room, then `unterbau secrets verify --env ENV`"
+            ) from error
         return missing.count(b"\n")
 
     def _must_be_for(self, recipients: Iterable[str]) -> None:
@@ -234,7 +237,7 @@ class Store:
         if absent:
             raise StoreError(
                 f"cannot make the store {self.path}: it is there, without the recipient {absent[0]}; add it with "
-                "`unterbau secrets recipients add`"
+                "`unterbau secrets recipients add --env ENV KEY`"
             )
 
     def check_not_lost(self) -> None:
@@ -275,7 +278,7 @@ def unknown(name: str, known: Iterable[str]) -> str:
     """What to say of a name that is not there: a near one, and how to set it."""
     close = difflib.get_close_matches(name, sorted(known), n=1)
     meant = f" (did you mean {close[0]}?)" if close else ""
-    return f"there is none of this name{meant}; set it with `unterbau secrets set {name}`"
+    return f"there is none of this name{meant}; set it with `unterbau secrets set {name} --env ENV`"
 
 
 def _check(new: New, now: Contents) -> None:
