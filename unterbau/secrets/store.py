@@ -140,12 +140,12 @@ class Store:
 
     def remove_recipient(self, recipient: str) -> None:
         """It cannot read what is stored from now on; what it could read before it may have kept."""
-        own = read_identity(self.identity).recipients
+        own, plain = read_identity(self.identity).recipients, canonical_recipient(recipient)
 
         def edit(now: Contents) -> tuple[Contents, list[Entry]]:
-            left = tuple(one for one in now.recipients if key_of(one) != key_of(recipient))
+            left = tuple(one for one in now.recipients if key_of(one) != key_of(plain))
             if problem := _unremovable(now.recipients, left, own):
-                raise StoreError(f"cannot remove the recipient {recipient.strip()[:80]!r}: {problem}")
+                raise StoreError(f"cannot remove the recipient {plain[:80]!r}: {problem}")
             removed = [one for one in now.recipients if one not in left]
             entries = [{"action": "remove recipient", "name": one, "version": 0} for one in removed]
             return replace(now, recipients=left), entries
@@ -286,8 +286,11 @@ def _check(new: New, now: Contents) -> None:
         raise StoreError(
             f"cannot store the secret {new.name[:80]!r}: a name is a-z, 0-9 and '-', with '/' between (vault/seal-key)"
         )
-    if not new.value or "\0" in new.value:
-        raise StoreError(f"cannot store the secret {new.name}: found an empty value, or one with a NUL; give a text")
+    if not new.value or "\0" in new.value or new.value != new.value.encode(errors="replace").decode():
+        raise StoreError(
+            f"cannot store the secret {new.name}: found an empty value, or one with a NUL or half a "
+            "character; give a text"
+        )
     if (current := now.current(new.name)) is not None and current.number != new.expects:
         raise StoreError(
             f"cannot store version {new.expects + 1} of {new.name}: found version {current.number}, made "
