@@ -26,13 +26,14 @@ HEALTH = {"cluster_name": "lab", "cluster_id": "id-1"}
 KEYS = {"seal-2": fingerprint("b"), "seal-1": fingerprint("a")}
 
 
-def archive(index: int = 461) -> bytes:
-    """As OpenBao makes them: meta.json, state.bin, SHA256SUMS."""
+def archive(index: int = 461, key: bytes = b"seal-10") -> bytes:
+    """As OpenBao makes them: meta.json, state.bin, SHA256SUMS, and that sealed."""
     files = {"meta.json": json.dumps({"Index": index}).encode(), "state.bin": b"sealed" * 1000}
     sums = "".join(f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in files.items())
+    sealed = b"\n\x03abc*" + bytes([len(key) + 2]) + b"\x1a" + bytes([len(key)]) + key
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as tar:
-        for name, content in {**files, "SHA256SUMS": sums.encode()}.items():
+        for name, content in {**files, "SHA256SUMS": sums.encode(), "SHA256SUMS.sealed": sealed}.items():
             info = tarfile.TarInfo(name)
             info.size = len(content)
             tar.addfile(info, io.BytesIO(content))
@@ -120,7 +121,7 @@ def test_the_database_keeps_its_room(
 @pytest.mark.parametrize("full_after", [0, 1])
 def test_a_full_disk_leaves_nothing_half(tmp_path: Path, full_after: int, monkeypatch: pytest.MonkeyPatch) -> None:
     def pieces() -> Iterator[bytes]:
-        yield archive()
+        yield archive(key=b"seal-2")
 
     real, synced = program.os.fsync, []
 

@@ -19,8 +19,9 @@ from unterbau.vault.snapshot import read_sidecar, refusal, restore, sidecar_of, 
 KEYS = {"seal-2": "bbbb", "seal-1": "aaaa"}
 
 
-def archive(state: bytes = b"sealed state", *, summed: bytes | None = None) -> bytes:
-    """As OpenBao makes them: meta.json, state.bin, SHA256SUMS."""
+def archive(state: bytes = b"sealed state", *, summed: bytes | None = None, key: bytes = b"seal-2") -> bytes:
+    """As OpenBao 2.7.2 makes them: meta.json, state.bin, SHA256SUMS, and that sealed."""
+    sealed = b"\n\x05\x1a\x06abc\x2a" + bytes([len(key) + 2]) + b"\x1a" + bytes([len(key)]) + key
     meta = json.dumps({"Index": 461, "Term": 3}).encode()
     sums = "".join(
         f"{hashlib.sha256(content).hexdigest()}  {name}\n"
@@ -28,7 +29,12 @@ def archive(state: bytes = b"sealed state", *, summed: bytes | None = None) -> b
     )
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as tar:
-        for name, content in (("meta.json", meta), ("state.bin", state), ("SHA256SUMS", sums.encode())):
+        for name, content in (
+            ("meta.json", meta),
+            ("state.bin", state),
+            ("SHA256SUMS", sums.encode()),
+            ("SHA256SUMS.sealed", sealed),
+        ):
             info = tarfile.TarInfo(name)
             info.size = len(content)
             tar.addfile(info, io.BytesIO(content))
@@ -44,7 +50,7 @@ class Fake(Cluster):
     def health(self) -> dict[str, Any]:
         return {"cluster_name": "lab", "cluster_id": self.cluster_id}
 
-    def seal_keys(self) -> dict[str, str]:
+    def seal_keys(self, newest: int = 2) -> dict[str, str]:
         return self.keys
 
     def read(self) -> Iterable[bytes]:
@@ -75,6 +81,20 @@ def test_a_snapshot_and_what_stands_beside_it(tmp_path: Path) -> None:
 def test_what_came_damaged_leaves_nothing(tmp_path: Path, content: bytes) -> None:
     with pytest.raises((VaultError, OSError)):
         take(Fake(content), tmp_path / "a.snap")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("key", "keys"), [(b"seal-1", {"seal-1": "aaaa"}), (b"seal-2", KEYS)])
+def test_the_sidecar_names_the_key_that_it_is_sealed_with_though_the_store_has_a_newer_one(
+    tmp_path: Path, key: bytes, keys: dict[str, str]
+) -> None:
+    assert take(Fake(archive(key=key)), tmp_path / "a.snap").seal_keys == keys
+    assert read_sidecar(tmp_path / "a.snap").seal_keys == keys
+
+
+def test_a_snapshot_that_is_sealed_with_a_key_nobody_has_is_not_kept(tmp_path: Path) -> None:
+    with pytest.raises(VaultError, match="sealed with seal-9, and known are seal-2, seal-1"):
+        take(Fake(archive(key=b"seal-9")), tmp_path / "a.snap")
     assert list(tmp_path.iterdir()) == []
 
 

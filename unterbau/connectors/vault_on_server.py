@@ -28,6 +28,7 @@ TRUST = "/etc/unterbau/pki/ca.pem"
 RESERVE_BYTES = 64 << 20  # OpenBao's own database is on this file system: a snapshot does not take its last room
 TIMEOUT_S = 60  # without a byte
 PIECE_BYTES = 1 << 20
+KEY_INFO = b"\x1a"  # of protobuf: what a sealed text ends with is the length of its key's id, and the id
 NAME = re.compile(r"\d{8}T\d{6}Z\.snap")
 
 
@@ -57,9 +58,9 @@ def save(path: Path, pieces: Iterable[bytes], health: dict[str, Any], seal_keys:
     partial, beside = path.with_name(f".{path.name}.partial"), sidecar_of(path)
     try:
         digest = _write(partial, pieces)
-        index = raft_index(partial)
+        index, key = contents(partial)
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        made = Sidecar(health["cluster_name"], health["cluster_id"], seal_keys, digest, index, now)
+        made = Sidecar(health["cluster_name"], health["cluster_id"], _from(key, seal_keys), digest, index, now)
         _write(beside, [json.dumps(asdict(made), indent=2).encode() + b"\n"])
         partial.replace(path)
         _sync(path.parent)
@@ -75,19 +76,31 @@ def sidecar_of(path: Path) -> Path:
     return path.with_name(path.name + ".json")
 
 
-def raft_index(path: Path) -> int:
-    """The place in raft's log that a snapshot holds; SnapshotError if its own checksums do not hold."""
+def _from(key: str, known: dict[str, str]) -> dict[str, str]:
+    """The key that it is sealed with and older ones: the servers may not have the newest yet."""
+    if key not in known:
+        raise SnapshotError(
+            f"cannot keep the snapshot: it is sealed with {key}, and known are {', '.join(known)}; "
+            "see `unterbau secrets list`, and which key the servers' server.hcl names"
+        )
+    ids = list(known)
+    return {one: known[one] for one in ids[ids.index(key) :]}
+
+
+def contents(path: Path) -> tuple[int, str]:
+    """(place in raft's log, id of the seal key) of a snapshot; SnapshotError if its own checksums do not hold."""
     try:
         with tarfile.open(path, "r:gz") as archive:
             found = {member.name: _read(archive, member) for member in archive if member.isfile()}
         sums = [line.split() for line in found["SHA256SUMS"][1].decode().splitlines()]
         damaged = [name for digest, name in sums if found[name][0] != digest]
         index = int(json.loads(found["meta.json"][1])["Index"])
+        key = found["SHA256SUMS.sealed"][1].rpartition(KEY_INFO)[2][1:].decode()
     except (OSError, EOFError, KeyError, ValueError, zlib.error, tarfile.TarError) as error:
         raise SnapshotError(f"cannot keep the snapshot: what came is damaged ({error}); take it again") from error
     if damaged:
         raise SnapshotError(f"cannot keep the snapshot: {', '.join(damaged)} differs from its checksum; take it again")
-    return index
+    return index, key
 
 
 def _read(archive: tarfile.TarFile, member: tarfile.TarInfo) -> tuple[str, bytes]:

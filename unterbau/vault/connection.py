@@ -29,6 +29,7 @@ TRANSFER_TIMEOUT_S = (5, 300)
 UNSEAL_WITHIN_S = 60
 LOOK_AGAIN_S = 0.5
 KEYS_A_SERVER_HAS = 2  # the current one and the one before
+KEYS_KNOWN = 5  # enough for servers that have missed a few rotations
 
 
 class VaultError(Exception):
@@ -45,21 +46,21 @@ class Cluster:
         """What the active member says of itself."""
         return dict(self._asked("GET", "sys/health").json())
 
-    def seal_keys(self) -> dict[str, str]:
-        """{id: fingerprint} of the keys that the servers have, newest first."""
+    def seal_keys(self, newest: int = KEYS_A_SERVER_HAS) -> dict[str, str]:
+        """{id: fingerprint} of the store's newest keys, which the servers have once they were changed to them."""
         found = store_in(self._session.state.inventory)
         if found is None:
             raise VaultError("cannot name the seal key: the inventory has no secret store; declare one")
         secret = str(self._connector.host.data.vault_server.seal_key)
         keyring = Keyring.of(found[1], (), rotate=False, generate=False)
-        newest, keys = keyring.version(secret), keyring.versions(secret, KEYS_A_SERVER_HAS)
+        current, keys = keyring.version(secret), keyring.versions(secret, newest)
         digests = [hashlib.sha256(key.unmask().encode()).hexdigest() for key in keys]
-        return {f"seal-{newest - age}": digest[:16] for age, digest in enumerate(digests)}
+        return {f"seal-{current - age}": digest[:16] for age, digest in enumerate(digests)}
 
     def read(self) -> Iterable[bytes]:
         """A snapshot, in pieces."""
         answer = self._asked("GET", SNAPSHOT, stream=True, timeout=TRANSFER_TIMEOUT_S)
-        return iter(lambda: answer.raw.read(1 << 16), b"")
+        yield from answer.iter_content(1 << 16)
 
     def write(self, snapshot: io.BufferedReader, *, force: bool) -> None:
         """Replace everything that the cluster holds; `force`: the snapshot is of another cluster."""

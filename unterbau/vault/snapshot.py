@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 
 from unterbau.connectors.vault_on_server import Sidecar, SnapshotError, save, sidecar_of
-from unterbau.vault.connection import Cluster, VaultError
+from unterbau.vault.connection import KEYS_KNOWN, Cluster, VaultError
 
 
 def take(found: Cluster, path: Path) -> Sidecar:
@@ -19,7 +19,7 @@ def take(found: Cluster, path: Path) -> Sidecar:
     for taken in (path, sidecar_of(path)):
         if taken.exists():
             raise VaultError(f"cannot write {taken}: it is there already; name another file")
-    health, keys = found.health(), found.seal_keys()
+    health, keys = found.health(), found.seal_keys(KEYS_KNOWN)
     try:
         return save(path, found.read(), health, keys)
     except SnapshotError as error:
