@@ -78,7 +78,7 @@ def on(node: str, command: str) -> str:
     return ran.stdout
 
 
-def converge() -> None:
+def converge(*arguments: str) -> None:
     """Bring the lab to what is declared; fail with the report if that does not work."""
-    ran = unterbau("apply", "lab", "-y")
+    ran = unterbau("apply", "lab", "-y", *arguments)
     assert ran.returncode == 0, ran.stdout + ran.stderr
