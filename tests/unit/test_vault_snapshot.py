@@ -6,13 +6,20 @@ import hashlib
 import io
 import json
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import requests
+from click.testing import CliRunner
+from urllib3 import HTTPResponse
 
 from unterbau.secrets.hidden import Hidden
+from unterbau.vault import snapshot_cli
 from unterbau.vault.connection import Cluster, VaultError, write_secret
 from unterbau.vault.snapshot import read_sidecar, refusal, restore, sidecar_of, take
 
@@ -98,6 +105,18 @@ def test_a_snapshot_that_is_sealed_with_a_key_nobody_has_is_not_kept(tmp_path: P
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_download_that_breaks_off_is_an_error_in_words_and_leaves_nothing(tmp_path: Path) -> None:
+    answer = requests.Response()
+    answer.status_code = 200
+    answer.raw = HTTPResponse(io.BytesIO(b"half"), {"content-length": "9"}, preload_content=False)
+    found = Fake()
+    found._connector = SimpleNamespace(client=SimpleNamespace(request=lambda *_, **__: answer))  # type: ignore[assignment]
+    found.read = partial(Cluster.read, found)  # type: ignore[method-assign]
+    with pytest.raises(VaultError, match="the connection broke before its end"):
+        take(found, tmp_path / "a.snap")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_no_file_is_overwritten(tmp_path: Path) -> None:
     (tmp_path / "a.snap").write_text("older")
     with pytest.raises(VaultError, match="it is there already"):
@@ -153,3 +172,21 @@ def test_a_secret_gets_a_file_of_its_own(tmp_path: Path) -> None:
     with pytest.raises(VaultError, match="it is there already"):
         write_secret(path, Hidden("s.other"))
     assert path.read_text() == "s.wrapped\n"
+
+
+@pytest.mark.parametrize(("answer", "held", "exit_code"), [("n\n", [], 1), ("y\n", [True], 0)])
+def test_restore_asks_before_anything_is_connected_and_then_holds_the_members(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str, held: list[bool], exit_code: int
+) -> None:
+    path, target, locks = tmp_path / "a.snap", Fake(), []
+    take(Fake(archive()), path)
+
+    @contextmanager
+    def cluster(_environment: object, _root: Path, *, lock: bool) -> Iterator[Cluster]:
+        locks.append(lock)
+        yield target
+
+    monkeypatch.setattr(snapshot_cli, "cluster", cluster)
+    monkeypatch.setattr(snapshot_cli, "load", lambda *_: None)
+    ran = CliRunner().invoke(snapshot_cli.restore_command, [str(path)], input=answer)
+    assert (locks, ran.exit_code, len(target.written)) == (held, exit_code, len(held))

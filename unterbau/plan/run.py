@@ -31,7 +31,7 @@ def planned(
         tell(f"connecting to {len(session.hosts)} hosts of {environment.name}")
         session.connect()
         if lock:
-            session.lock(_holder())
+            session.lock(holder())
         tell(f"reading {len(session.ready)} hosts")
         session.prepare()
         yield session, make_plan(session)
@@ -39,7 +39,8 @@ def planned(
         session.disconnect()
 
 
-def _holder() -> str:
+def holder() -> str:
+    """Who holds a node, for whoever finds it held."""
     started = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return f"{getpass.getuser()}@{socket.gethostname()} (pid {os.getpid()}, since {started})"
 

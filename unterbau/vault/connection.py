@@ -18,6 +18,7 @@ from unterbau.connectors.endpoint import EndpointError
 from unterbau.connectors.vault import VaultConnector
 from unterbau.connectors.vault_client import sentence
 from unterbau.declaration import Environment
+from unterbau.plan.run import holder
 from unterbau.plan.session import Session, SessionError
 from unterbau.secrets.declared import store_in
 from unterbau.secrets.hidden import Hidden
@@ -60,7 +61,10 @@ class Cluster:
     def read(self) -> Iterable[bytes]:
         """A snapshot, in pieces."""
         answer = self._asked("GET", SNAPSHOT, stream=True, timeout=TRANSFER_TIMEOUT_S)
-        yield from answer.iter_content(1 << 16)
+        try:
+            yield from answer.iter_content(1 << 16)
+        except OSError as error:
+            raise VaultError("cannot take a snapshot: the connection broke before its end; take it again") from error
 
     def write(self, snapshot: io.BufferedReader, *, force: bool) -> None:
         """Replace everything that the cluster holds; `force`: the snapshot is of another cluster."""
@@ -98,8 +102,11 @@ class Cluster:
 
 
 @contextmanager
-def cluster(environment: Environment, root: Path) -> Iterator[Cluster]:
-    """The Vault of an environment, connected; SessionError if it declares none."""
+def cluster(environment: Environment, root: Path, *, lock: bool = False) -> Iterator[Cluster]:
+    """The Vault of an environment, connected; SessionError if it declares none.
+
+    `lock`: held as by a run, so that no apply is at work meanwhile; SessionError if one is.
+    """
     found = Session(environment, root)
     host = next((one for one in found.hosts if one.data.get("vault")), None)
     if host is None:
@@ -107,6 +114,10 @@ def cluster(environment: Environment, root: Path) -> Iterator[Cluster]:
     session = Session(environment, root, (host.name,))  # the connector connects the members, which are left out
     try:
         session.connect()
+        if lock:
+            session.lock(holder())
+        if problems := [problem for found in session.problems.values() for problem in found]:
+            raise SessionError("; ".join(problems))
         connector = session.hosts[0].connector
         assert isinstance(connector, VaultConnector)  # noqa: S101  # for the type checker
         yield Cluster(session, connector)

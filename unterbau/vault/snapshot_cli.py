@@ -18,9 +18,9 @@ Env = click.option("--env", "environment", default="lab", show_default=True, hel
 
 
 @contextmanager
-def _connected(environment: str) -> Iterator[Cluster]:
+def _connected(environment: str, *, lock: bool = False) -> Iterator[Cluster]:
     try:
-        with cluster(load(environment, Path.cwd()), Path.cwd()) as found:
+        with cluster(load(environment, Path.cwd()), Path.cwd(), lock=lock) as found:
             yield found
     except (DeclarationError, SessionError, VaultError, OSError) as error:
         raise click.ClickException(str(error)) from error
@@ -44,15 +44,18 @@ def snapshot_command(environment: str, output: Path) -> None:
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 def restore_command(environment: str, file: Path, yes: bool) -> None:
     """Replace all that Vault holds by a snapshot. What was written since is lost."""
-    with _connected(environment) as found:
+    try:
         sidecar = snapshot.read_sidecar(file)
-        if not yes:
-            click.confirm(
-                f"Replace all that Vault of {environment} holds by the snapshot of {sidecar.taken_at}, "
-                f"cluster {sidecar.cluster}, raft index {sidecar.raft_index}?",
-                abort=True,
-                err=True,
-            )
+    except VaultError as error:
+        raise click.ClickException(str(error)) from error
+    if not yes:  # before anything is connected: no lock is kept alive while somebody thinks
+        click.confirm(
+            f"Replace all that Vault of {environment} holds by the snapshot of {sidecar.taken_at}, "
+            f"cluster {sidecar.cluster}, raft index {sidecar.raft_index}?",
+            abort=True,
+            err=True,
+        )
+    with _connected(environment, lock=True) as found:
         snapshot.restore(found, file, sidecar)
     click.echo(f"restored {file}: Vault holds what it held at {sidecar.taken_at}, and every member serves it")
 
