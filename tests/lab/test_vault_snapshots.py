@@ -40,8 +40,10 @@ def bao(lab: Lab) -> Bao:
 
 @pytest.fixture
 def leader(bao: Bao) -> str:
+    """The member that leads, with the folder that its first snapshot makes."""
     found = bao.leader()
     assert found is not None
+    on(found, f"install -d -m 700 -o openbao -g openbao {FOLDER}")
     return found
 
 
@@ -60,7 +62,7 @@ def run(node: str) -> tuple[bool, str]:
 
 
 def kept(node: str) -> list[str]:
-    return on(node, f"cd {FOLDER} && find . -mindepth 1 -printf '%f\\n'").split()
+    return on(node, f"! test -d {FOLDER} || find {FOLDER} -mindepth 1 -printf '%f\\n'").split()
 
 
 def status() -> tuple[int, dict[str, Any]]:
