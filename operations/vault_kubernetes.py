@@ -48,6 +48,9 @@ def configured(api: str, ca: str) -> Commands:
     if found == declared:
         host.noop(f"the Kubernetes auth method asks {api}")
         return
+    if not isinstance(found, AfterApply) and found and (sentence := _foreign(found["api"])):
+        yield from changes.refuse(sentence)
+        return
     there = {} if isinstance(found, AfterApply) else found
     absent = KNOWN_AFTER_APPLY if isinstance(found, AfterApply) else None
     if there.get("api") != api:
@@ -56,6 +59,17 @@ def configured(api: str, ca: str) -> Commands:
         changes.attribute("kubernetes auth ca", "another one" if there else absent, "as declared")
     body = {"kubernetes_host": api, "kubernetes_ca_cert": HiddenValue(ca, MASK), "disable_local_ca_jwt": True}
     yield call("PUT", "auth/kubernetes/config", body)
+
+
+def _foreign(api: str) -> str | None:
+    """The method of somebody else is ours once it is marked, and marked by the run that finds it as declared."""
+    marks = host.get_fact(Marks, kind="auth")
+    if isinstance(marks, dict) and "kubernetes" in marks:
+        return None
+    return (
+        f"cannot configure the Kubernetes auth method on {host.name}: found one that is not ours and asks {api}; "
+        "disable it by hand, or declare it as it is: then it becomes ours"
+    )
 
 
 @operation()
