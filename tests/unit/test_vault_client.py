@@ -199,6 +199,12 @@ def test_a_cluster_without_a_leader_is_given_up(client_of, monkeypatch) -> None:
         client_of(Cluster(*[response(503)] * 1000)).request("GET", "a")
 
 
+def test_a_member_that_takes_requests_and_answers_none_is_named_for_what_it_does(client_of, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr(vault_client, "FAILOVER_S", 0)
+    with pytest.raises(NotThereError, match=r"no answer within 10 s \(a disk or an audit device that blocks\?\)"):
+        client_of(Cluster(*[requests.ReadTimeout()] * 1000)).request("GET", "a")
+
+
 def test_the_token_is_hidden_from_everything(client_of) -> None:  # type: ignore[no-untyped-def]
     client = client_of(Cluster(response(200)))
     client.request("GET", "a")

@@ -112,12 +112,12 @@ class VaultClient:
         try:
             adapter = self._logged_in()
         except requests.RequestException as error:
-            raise _NotCarriedOutError("the connection broke", perhaps=False) from error
+            raise _NotCarriedOutError(_why(error), perhaps=False) from error
         try:
             return _send(adapter, method, path, body, **options)
         except requests.RequestException as error:
             if _never_sent(error) or _repeatable(method, body):
-                raise _NotCarriedOutError("the connection broke", perhaps=not _never_sent(error)) from error
+                raise _NotCarriedOutError(_why(error), perhaps=not _never_sent(error)) from error
             self._forget()
             raise EndpointError(
                 f"cannot tell whether {method} {path} was carried out: the connection broke; plan again"
@@ -175,6 +175,12 @@ def sentence(method: str, path: str, response: requests.Response) -> str:
     return (
         f"cannot {'PUT' if method == 'POST' else method} {path}: found status {response.status_code}: {found}; {step}"
     )
+
+
+def _why(error: requests.RequestException) -> str:
+    if isinstance(error, requests.Timeout):
+        return f"no answer within {ANSWER_TIMEOUT_S} s (a disk or an audit device that blocks?)"
+    return "the connection broke"
 
 
 def _never_sent(error: requests.RequestException) -> bool:
