@@ -43,9 +43,10 @@ layer.reached(name="layer vault config")
 if is_vault:
     vault_config()
 
-# The user of the database engine changes in PostgreSQL right before its connections in Vault do.
+# The user of the database engine changes in PostgreSQL right before its connections in Vault do; without Vault in
+# the run (--limit) it stays: a password that somebody rotated would lock the engine out until the next whole run.
 layer.reached(name="layer postgresql engine")
-if is_postgresql and vaults:
+if is_postgresql and any(host.state.is_host_in_limit(one) for one in inventory if one.data.get("vault")):
     engine_logins()
 
 layer.reached(name="layer vault database")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 from collections.abc import Iterator
@@ -201,10 +202,22 @@ def test_a_new_password_reaches_both_ends_in_one_run(platform: Platform) -> None
     assert platform.planned() == []
 
 
-def test_a_run_that_did_one_end_only_is_completed_by_the_next(platform: Platform) -> None:
+def test_a_run_without_vault_changes_neither_end(platform: Platform) -> None:
+    platform.must("secrets", "rotate", ENGINE, "--env", "lab")
+    assert platform.planned("--limit", "wrk-1") == []
+    platform.must("apply", "lab", "-y", "--limit", "wrk-1")
+    platform.no_engine_sessions()
+    assert platform.exists(platform.credentials(platform.application()).name)
+    platform.must("apply", "lab", "-y")
+    assert platform.planned() == []
+
+
+def test_a_run_that_did_one_end_only_is_completed_by_the_next(platform: Platform, tmp_path: Path) -> None:
     """Between the two, what needs a new session fails with an error, and works again after."""
     platform.must("secrets", "rotate", ENGINE, "--env", "lab")
-    platform.run("apply", "lab", "-y", "--limit", "wrk-1")
+    one_end = ["apply", "lab", "-y", "--limit", "wrk-1"]
+    ran = unterbau(*one_end, cwd=half_a_run(platform, tmp_path), env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert ran.returncode == 0, ran.stdout + ran.stderr
     platform.no_engine_sessions()
     token = platform.application()
     with pytest.raises(BaoError, match=r"password authentication failed"):
@@ -212,6 +225,15 @@ def test_a_run_that_did_one_end_only_is_completed_by_the_next(platform: Platform
     assert [host for host, _, _ in platform.planned()] == ["vault"]
     platform.must("apply", "lab", "-y")
     assert platform.exists(platform.credentials(token).name)
+
+
+def half_a_run(platform: Platform, root: Path) -> Path:
+    """A checkout whose run ends where a killed one would: after PostgreSQL, before the connections."""
+    for folder in ("inventories", "group_data"):
+        (root / folder).symlink_to(platform.root / folder)
+    (root / "deploys").mkdir()
+    (root / "deploys" / "site.py").write_text("from deploys.postgresql import engine_logins\nengine_logins()\n")
+    return root
 
 
 def test_a_password_that_somebody_set_by_hand_is_put_right(platform: Platform) -> None:
