@@ -11,7 +11,7 @@ from unterbau.declaration.explain import rule
 from unterbau.declaration.fields import DomainName, HostName, Many, Slug, Some, different, matching
 from unterbau.declaration.secret import Ref, SecretName
 
-OURS = ("deploy", "unterbau")  # policy and mounts that the platform itself lives by
+OURS = ("deploy", "snapshot", "unterbau")  # policies and mounts that the platform itself lives by
 
 NodePath = Annotated[str, matching(r"(/[A-Za-z0-9._-]+)+", "an absolute path on the node, of letters, digits, '._-'")]
 MountPath = Annotated[
