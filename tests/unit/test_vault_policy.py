@@ -54,3 +54,8 @@ def test_secret_ids_come_wrapped_and_the_login_s_role_takes_certificates_only() 
     assert secret_id.wrapped_s
     assert isinstance(role, PathRule)
     assert role.parameters == ("certificate",)
+
+
+def test_marks_hold_no_values() -> None:
+    assert DEPLOY["unterbau/data/*"] == ("deny",)  # more specific than "+/data/*", so it wins
+    assert "delete" in allowed("unterbau/metadata/policy/demo")
