@@ -28,6 +28,7 @@ from unterbau.secrets.pki import PkiError, root_certificate
 UNIT_FILE = f"{service.UNIT_FOLDER}{UNIT}"
 AUDIT_NEEDS_BYTES = 64 * 1024  # less is full: one entry of a large request
 RULE = "OpenBao keeps its quorum"
+KEYS_RULE = "OpenBao keeps the keys of its data"
 Turn = Literal["followers", "leader"]
 
 
@@ -92,6 +93,9 @@ def member(
         return
     if openbao_founding.founds(server, found) is not False:
         host.noop(f"{server.node} founds the cluster first")
+        return
+    if lost := _keys_of_another_store(found, seal_keys):
+        yield from changes.rule(KEYS_RULE, passed=False, arithmetic=lost)
         return
     ready = _audit_full(found) or _ready(server, found, seal_keys)
     if isinstance(ready, str):
@@ -166,6 +170,20 @@ def _ready(server: Server, found: Found, seal_keys: Mapping[str, HiddenValue]) -
         return f"cannot change the seal's key of OpenBao on {server.node}: {keys}; restore the store that has it"
     ready = replace(server, seal_keys=tuple(keys))
     return config_file.obstacle({path: found["files"][path] for path in _wanted(ready, seal_keys)}) or ready
+
+
+def _keys_of_another_store(found: Found, seal_keys: Mapping[str, HiddenValue]) -> str | None:
+    """The server's data open only with its own keys: one that another store has under the same name is not that key."""
+    if not found["has_data"]:
+        return None
+    for name, key in seal_keys.items():
+        there, wanted = found["files"].get(key_file(name)), Wanted(key, "400", exact=True)
+        if there and there["kind"] == "file" and there["sha256"] != wanted.sha256:
+            return (
+                f"{key_file(name)} is another key than the store's {name}; if this is not the store that the cluster "
+                "was made with, put that one back: nothing else opens the data. If the file was changed, remove it"
+            )
+    return None
 
 
 def _unread() -> Iterator[PyinfraCommand]:

@@ -88,7 +88,7 @@ def everything_said(tmp_path: Path) -> str:
     for arguments in (
         ["secrets", "list", "--env", "lab"],
         ["secrets", "list", "--env", "lab", "--json"],
-        ["vault", "status", "--json"],
+        ["vault", "status", "lab", "--json"],
         ["plan", "lab"],
     ):
         ran = unterbau(*arguments)

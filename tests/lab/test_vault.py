@@ -62,7 +62,7 @@ def test_three_members_vote_and_a_second_run_has_nothing_to_do(bao: Bao) -> None
     assert [member for member in MEMBERS if bao.call(member, "GET", "sys/leader")["is_self"]] == [bao.leader()]
     code, document = plan()
     assert (code, document["changes"], document["problems"]) == (0, [], [])
-    status = unterbau("vault", "status")
+    status = unterbau("vault", "status", "lab")
     assert status.returncode == 0, status.stdout + status.stderr
 
 
@@ -81,7 +81,7 @@ def test_a_killed_leader_is_followed_by_another_and_unseals_by_itself_when_it_is
     code, document = plan()
     assert code == 1
     assert {problem["host"] for problem in document["problems"]} == {leader}
-    status = unterbau("vault", "status")
+    status = unterbau("vault", "status", "lab")
     assert status.returncode == 2, status.stdout + status.stderr
     assert leader in status.stdout
 

@@ -48,7 +48,7 @@ def test_a_snapshot_is_restored_on_fresh_machines(spare: LabCommand, checkout: P
     bao = Bao(spare.lab)
     snapshot = tmp_path / "vault.snap"
     write(bao, "a")
-    taken = unterbau("vault", "snapshot", "-o", str(snapshot), cwd=checkout)
+    taken = unterbau("vault", "snapshot", "-o", str(snapshot), "--env", "lab", cwd=checkout)
     assert taken.returncode == 0, taken.stderr
     assert [path.stat().st_mode & 0o777 for path in (snapshot, Path(f"{snapshot}.json"))] == [0o600, 0o600]
     write(bao, "b")
@@ -72,11 +72,11 @@ def test_a_snapshot_is_restored_on_fresh_machines(spare: LabCommand, checkout: P
     damaged = tmp_path / "damaged.snap"
     damaged.write_bytes(snapshot.read_bytes()[:-100])
     shutil.copy(f"{snapshot}.json", f"{damaged}.json")
-    refused = unterbau("vault", "restore", str(damaged), "-y", cwd=checkout)
+    refused = unterbau("vault", "restore", str(damaged), "-y", "--env", "lab", cwd=checkout)
     assert (refused.returncode, "its SHA-256 is" in refused.stderr) == (1, True)
     assert there(bao) == {"api"}
 
-    restored = unterbau("vault", "restore", str(snapshot), "-y", cwd=checkout)
+    restored = unterbau("vault", "restore", str(snapshot), "-y", "--env", "lab", cwd=checkout)
     assert restored.returncode == 0, restored.stderr
     eventually(lambda: bao.leader() is not None, 60)
     assert there(bao) >= {"a", "api"}

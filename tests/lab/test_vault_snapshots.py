@@ -66,7 +66,7 @@ def kept(node: str) -> list[str]:
 
 
 def status() -> tuple[int, dict[str, Any]]:
-    ran = unterbau("vault", "status", "--json")
+    ran = unterbau("vault", "status", "lab", "--json")
     return ran.returncode, json.loads(ran.stdout)
 
 

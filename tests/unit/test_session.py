@@ -231,3 +231,20 @@ def test_a_rule_that_an_operation_asked_refuses_the_plan_and_fails_a_run_without
     run = Run(session, plan, lambda _step, _hosts: None)
     run.execute()
     assert [outcome.outcome for outcome in run.outcomes()] == ["failed", "not run"]
+
+
+@pytest.mark.parametrize(("kind", "outcomes"), [("store", ["failed", "not run"]), ("node", ["failed", "done"])])
+def test_after_a_store_that_failed_nothing_else_is_done(prepared: Prepared, kind: str, outcomes: list[str]) -> None:
+    """What another host would be told could be of a secret that nobody kept."""
+    session, plan = prepared(
+        """
+        if host.data.number == 1:
+            server.shell(name="stored", commands="exit 1")
+        else:
+            server.shell(name="told", commands="true")
+        """,
+        hosts=f'[("@local", {{"number": 1, "{kind}": True}}), ("@fake/other", {{"number": 2}})]',
+    )
+    run = Run(session, plan, lambda _step, _hosts: None)
+    run.execute()
+    assert [outcome.outcome for outcome in run.outcomes()] == outcomes

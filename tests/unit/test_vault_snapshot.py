@@ -188,5 +188,5 @@ def test_restore_asks_before_anything_is_connected_and_then_holds_the_members(
 
     monkeypatch.setattr(snapshot_cli, "cluster", cluster)
     monkeypatch.setattr(snapshot_cli, "load", lambda *_: None)
-    ran = CliRunner().invoke(snapshot_cli.restore_command, [str(path)], input=answer)
+    ran = CliRunner().invoke(snapshot_cli.restore_command, [str(path), "--env", "lab"], input=answer)
     assert (locks, ran.exit_code, len(target.written)) == (held, exit_code, len(held))

@@ -88,9 +88,13 @@ class Run:
         self.session.state.is_executing = True
         for step in steps_of(self.session, self.plan):
             hosts = self._able(step)
-            if hosts and not self.stopped:
+            if hosts and not self.stopped and not self._store_failed():
                 self._tell(step, hosts)
                 self._run_step(step, hosts)
+
+    def _store_failed(self) -> bool:
+        """Whether the secrets of this run could not be stored: then nobody is told of what depends on them either."""
+        return any(host.data.get("store") for host in self.session.state.failed_hosts)
 
     def outcomes(self) -> tuple[Outcome, ...]:
         """One a planned change, in the plan's order; those without another were not run."""

@@ -32,7 +32,7 @@ vault.add_command(secret_id_command)
 
 
 @vault.command("status")
-@click.argument("environment", default="lab")
+@click.argument("environment")
 @click.option("--json", "as_json", is_flag=True, help="JSON on standard output, nothing else there.")
 def status_command(environment: str, as_json: bool) -> None:
     """Show how each member of ENVIRONMENT's cluster does.

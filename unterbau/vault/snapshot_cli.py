@@ -14,7 +14,9 @@ from unterbau.vault import snapshot
 from unterbau.vault.connection import Cluster, VaultError, cluster, write_secret
 
 File = click.Path(dir_okay=False, path_type=Path)
-Env = click.option("--env", "environment", default="lab", show_default=True, help="The environment.")
+Env = click.option(
+    "--env", "environment", required=True, metavar="ENV", help="The environment; none is taken for granted."
+)
 
 
 @contextmanager
