@@ -100,9 +100,11 @@ def test_operators_log_in_with_their_key_and_become_root(
 
 def test_only_what_is_declared_listens(node: Host, name: str, declared: Mapping[str, Any]) -> None:
     port = declared["ssh_server"].port
-    time = {"udp://0.0.0.0:123"} if name.startswith("srv") else set()
+    own = declared["node"].address
+    servers = {"udp://0.0.0.0:123", f"tcp://{own}:8200", f"tcp://{own}:8201"} if name.startswith("srv") else set()
+    database = {f"tcp://{own}:5432", "tcp://127.0.0.1:5432", "tcp://::1:5432"} if name == "wrk-1" else set()
     found = {socket for socket in node.socket.get_listening_sockets() if not socket.startswith("unix:")}
-    assert found == {f"tcp://0.0.0.0:{port}", f"tcp://:::{port}", *time}
+    assert found == {f"tcp://0.0.0.0:{port}", f"tcp://:::{port}", *servers, *database}
 
 
 def test_nobody_enters_without_a_key(lab: Lab, name: str) -> None:
