@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,13 +17,14 @@ pytestmark = pytest.mark.lab
 
 
 @pytest.fixture
-def checkout(spare: LabCommand, tmp_path: Path) -> Path:
+def checkout(spare: LabCommand, tmp_path: Path) -> Iterator[Path]:
     """A checkout whose environment `lab` is the spare lab, converged from nothing."""
     spare.must("down")
     spare.must("up")
     root = checkout_for(spare.lab, tmp_path, ROOT)
     converge(root)
-    return root
+    yield root
+    spare.must("down")
 
 
 def converge(root: Path) -> None:

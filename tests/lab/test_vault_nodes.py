@@ -107,6 +107,7 @@ class Cluster:
 @pytest.fixture(scope="module")
 def cluster(spare_command: LabCommand, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Three healthy members, made by one apply from nothing."""
+    spare_command.must("down")
     spare_command.must("up")
     root, state = tmp_path_factory.mktemp("root"), spare_command.lab.state
     for folder in ("inventories", "group_data", "deploys"):
@@ -124,8 +125,7 @@ def cluster(spare_command: LabCommand, tmp_path_factory: pytest.TempPathFactory)
     made = Cluster(spare_command, root)
     made.apply()
     yield made
-    for node in NODES:
-        made.on(node, "systemctl stop openbao")
+    spare_command.must("down")
 
 
 @pytest.fixture(autouse=True)
