@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -43,14 +44,15 @@ def test_killed_at_ten_random_moments_the_next_apply_converges() -> None:
     moments = random.Random(20)  # noqa: S311  # spread over the run, the same ones each time
     workers = ("--limit", "workers")  # what is killed there is killed anywhere; Vault's members have tests of their own
     break_everything(("wrk-1", "wrk-2"))
-    began = time.monotonic()
-    converge(*workers)
-    whole_run_s = time.monotonic() - began
+    code, out, err = Running("apply", "lab", "-y", *workers).end()
+    assert code == 0, out + err
+    steps = int(re.findall(r"operation \d+ of (\d+)", err)[0])
     cut = 0
     for _ in range(10):
         break_everything(("wrk-1", "wrk-2"))
-        run = Running("apply", "lab", "-y", *workers)
-        time.sleep(moments.uniform(0, whole_run_s))  # a moment, not a condition
+        step = moments.randint(0, steps)
+        run = Running("apply", "lab", "-y", *workers).until(f"operation {step} of" if step else "reading")
+        time.sleep(moments.uniform(0, 0.3))  # a moment, not a condition
         run.process.kill()
         cut += run.end()[0] == -signal.SIGKILL
         converge(*workers)  # which looks again itself: exit 0 is zero changes
