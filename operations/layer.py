@@ -12,11 +12,9 @@ from pyinfra.api import operation
 
 from operations.config_file import Commands
 
-PREFIX = "layer "  # the plan does not count operations of this name
-
 
 @operation()
 def reached() -> Commands:
-    """Nothing to do: everything before it, on every host, is done. Call it on every host, as "layer NAME"."""
+    """Nothing to do: everything before it, on every host, is done. Call it on every host, as "layer NAME", which no plan counts."""
     host.noop("every host is here before any goes on")
     yield from ()

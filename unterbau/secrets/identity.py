@@ -15,7 +15,6 @@ from typing import Any
 from unterbau.audit.ledger import sync_folder
 from unterbau.secrets.errors import StoreError
 
-NATIVE = "AGE-SECRET-KEY-1"
 LARGEST_BYTES = 1 << 20
 
 
