@@ -15,6 +15,9 @@ from operations.config_file import Commands
 
 @operation()
 def reached() -> Commands:
-    """Nothing to do: everything before it, on every host, is done. Call it on every host, as "layer NAME", which no plan counts."""
+    """Nothing to do: everything before it, on every host, is done.
+
+    Call it on every host, with a name that begins with "layer ": those no plan counts.
+    """
     host.noop("every host is here before any goes on")
     yield from ()
