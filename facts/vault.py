@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypedDict, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict
 
 from pyinfra.api import FactBase
-from pyinfra.api.exceptions import FactProcessError
 from typing_extensions import override
 
-from unterbau.domain.unknown import AFTER_APPLY, KNOWN_AFTER_APPLY, UNKNOWN, AfterApply, Unknown
+from facts.endpoint import OWNER, Mark, Objects, answer
+from unterbau.domain.unknown import UNKNOWN, AfterApply, Unknown
 
-T = TypeVar("T")
 MARKS = "unterbau"  # the KV mount whose metadata say what is ours
-OWNER = "unterbau"
-
-
-def answer(output: Sequence[str], shape: Callable[[Any], T]) -> T | AfterApply:
-    """The API's JSON in the fact's shape; AFTER_APPLY if a layer of the same plan has yet to make the API."""
-    try:
-        value = json.loads("\n".join(output))
-        return AFTER_APPLY if value == KNOWN_AFTER_APPLY else shape(value)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise FactProcessError(f"cannot read what the API said: {type(error).__name__}: {error}") from error
 
 
 def each(path: str, names: Sequence[str]) -> str:
@@ -107,9 +96,6 @@ class Health(FactBase[HealthState | Unknown | AfterApply]):
         )
 
 
-Mark = dict[str, str]
-
-
 class Marks(FactBase[dict[str, Mark] | Unknown | AfterApply]):
     """{name: {owner, hash…}} of the objects of a kind that are ours; {} if there are none."""
 
@@ -130,9 +116,6 @@ class Marks(FactBase[dict[str, Mark] | Unknown | AfterApply]):
 def _marks(value: dict[str, Any]) -> dict[str, Mark]:
     found = {name: dict(entry["custom_metadata"] or {}) for name, entry in value.items()}
     return {name: mark for name, mark in found.items() if mark.get("owner") == OWNER}
-
-
-Objects = dict[str, dict[str, str]]
 
 
 class Mounts(FactBase[Objects | Unknown | AfterApply]):

@@ -8,7 +8,8 @@ from typing import Any
 from pyinfra.api import FactBase
 from typing_extensions import override
 
-from facts.vault import Objects, answer, each
+from facts.endpoint import Objects, answer
+from facts.vault import each
 from unterbau.domain.unknown import UNKNOWN, AfterApply, Unknown
 
 

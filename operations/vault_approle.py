@@ -11,9 +11,10 @@ from pyinfra.api import operation
 from facts.vault import Marks
 from facts.vault_access import AppRoles
 from operations.config_file import Commands
-from operations.vault_object import Kind, Thing, call, converge, names_of
+from operations.owned import Thing, converge, names_of
+from operations.vault_object import call, vault_kind
 
-KIND = Kind("approle", lambda name: [call("DELETE", f"auth/approle/role/{name}")])
+KIND = vault_kind("approle", lambda name: [call("DELETE", f"auth/approle/role/{name}")])
 
 
 @dataclass(frozen=True)

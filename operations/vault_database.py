@@ -12,11 +12,13 @@ from pyinfra import host
 from pyinfra.api import HiddenValue, operation
 
 from facts.certificate import BUNDLE
+from facts.endpoint import Objects
 from facts.postgresql import identifier
-from facts.vault import Marks, Objects
+from facts.vault import Marks
 from facts.vault_database import Connections, Roles, StaticRoles
 from operations.config_file import Commands
-from operations.vault_object import Kind, Thing, call, converge, names_of
+from operations.owned import Kind, Thing, converge, names_of
+from operations.vault_object import call, vault_kind
 from unterbau import changes
 from unterbau.domain.unknown import AfterApply, Unknown
 
@@ -78,9 +80,9 @@ class StaticRole(TypedDict):
     rotate_after_days: int
 
 
-CONNECTION = Kind("database-connection", lambda name: [call("DELETE", _path(name, "config"))])
-ROLE = Kind("database-role", lambda name: [call("DELETE", _path(name, "roles"))])
-STATIC_ROLE = Kind("database-static-role", lambda name: [call("DELETE", _path(name, "static-roles"))])
+CONNECTION = vault_kind("database-connection", lambda name: [call("DELETE", _path(name, "config"))])
+ROLE = vault_kind("database-role", lambda name: [call("DELETE", _path(name, "roles"))])
+STATIC_ROLE = vault_kind("database-static-role", lambda name: [call("DELETE", _path(name, "static-roles"))])
 
 
 def _path(name: str, folder: str) -> str:

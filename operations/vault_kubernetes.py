@@ -11,12 +11,13 @@ from pyinfra.api import HiddenValue, operation
 from facts.vault import Marks
 from facts.vault_access import KubernetesConfig, KubernetesRoles
 from operations.config_file import Commands
-from operations.vault_object import Kind, Thing, call, converge, names_of
+from operations.owned import Thing, converge, names_of
+from operations.vault_object import call, vault_kind
 from unterbau import changes
 from unterbau.domain.unknown import KNOWN_AFTER_APPLY, AfterApply, Unknown
 from unterbau.secrets.hidden import MASK
 
-KIND = Kind("kubernetes-role", lambda name: [call("DELETE", f"auth/kubernetes/role/{name}")])
+KIND = vault_kind("kubernetes-role", lambda name: [call("DELETE", f"auth/kubernetes/role/{name}")])
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from pyinfra import host
 from pyinfra.api import HiddenValue, StringCommand, operation
 
-from facts.vault import Mark, Marks, Objects
+from facts.endpoint import Mark, Objects
+from facts.vault import Marks
 from facts.vault_kv import Entries, EntryState, Metadata
 from operations.config_file import Commands
-from operations.vault_object import Kind, Thing, call, converge, names_of
+from operations.owned import Thing, converge, names_of
+from operations.vault_object import call, vault_kind
 from unterbau.domain.unknown import UNKNOWN, AfterApply, Unknown
 from unterbau.secrets.hidden import MASK
 
@@ -44,7 +46,7 @@ def exactly(entries: list[Entry], *, mounts: Sequence[str], deletions: Sequence[
         mounts: the paths of all KV engines that are declared, for what is not declared any more.
         deletions: "kv/<mount>/<path>" of those that may be deleted, with all their versions.
     """
-    kind = Kind("kv", lambda name: [call("DELETE", _path(name, "metadata", mounts))])
+    kind = vault_kind("kv", lambda name: [call("DELETE", _path(name, "metadata", mounts))])
     marks = host.get_fact(Marks, kind=kind.name)
     found = _read(names_of([entry.name for entry in entries], marks), mounts)
     there = found if isinstance(found, dict) else {}

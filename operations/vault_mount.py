@@ -7,14 +7,16 @@ from collections.abc import Mapping, Sequence
 from pyinfra import host
 from pyinfra.api import StringCommand, operation
 
-from facts.vault import MARKS, AuthMethods, Marks, Mounts, Objects
+from facts.endpoint import Objects
+from facts.vault import MARKS, AuthMethods, Marks, Mounts
 from operations.config_file import Commands
-from operations.vault_object import Kind, Thing, call, converge
+from operations.owned import Thing, converge
+from operations.vault_object import call, vault_kind
 from unterbau import changes
 from unterbau.domain.unknown import KNOWN_AFTER_APPLY, AfterApply, Unknown
 
-MOUNT = Kind("mount", lambda path: [call("DELETE", f"sys/mounts/{path}")])
-AUTH = Kind("auth", lambda path: [call("DELETE", f"sys/auth/{path}")])
+MOUNT = vault_kind("mount", lambda path: [call("DELETE", f"sys/mounts/{path}")])
+AUTH = vault_kind("auth", lambda path: [call("DELETE", f"sys/auth/{path}")])
 
 
 @operation()

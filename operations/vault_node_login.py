@@ -7,15 +7,17 @@ from collections.abc import Mapping
 from pyinfra import host
 from pyinfra.api import HiddenValue, operation
 
-from facts.vault import AuthMethods, Marks, Objects
+from facts.endpoint import Objects
+from facts.vault import AuthMethods, Marks
 from facts.vault_access import NodeRoles
 from operations.config_file import Commands
+from operations.owned import Thing, converge, names_of
 from operations.vault_cluster import certificates_of, names_in
-from operations.vault_object import Kind, Thing, call, converge, names_of
+from operations.vault_object import call, vault_kind
 from unterbau.domain.unknown import AfterApply, Unknown
 
 MOUNT = "nodes"
-KIND = Kind("node-login", lambda name: [call("DELETE", f"auth/{MOUNT}/certs/{name}")])
+KIND = vault_kind("node-login", lambda name: [call("DELETE", f"auth/{MOUNT}/certs/{name}")])
 ROLE = "snapshot"
 TOKEN_TTL_S = 120  # for one request
 

@@ -7,17 +7,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from pyinfra import host
 from pyinfra.api import operation
 
-from facts.vault import OWNER, Mark, Marks
+from facts.endpoint import OWNER, Mark
+from facts.vault import Marks
 from facts.vault_access import Policies
 from operations.config_file import Commands
-from operations.vault_object import Kind, Thing, call, converge, names_of
+from operations.owned import Thing, converge, names_of
+from operations.vault_object import call, vault_kind
 from unterbau.domain.unknown import AfterApply, Unknown
 from unterbau.domain.vault_policy import PathRule, normalised, render
 
 Marked = dict[str, Mark] | Unknown | AfterApply
 DEPLOYERS = "deploy"
 
-KIND = Kind("policy", lambda name: [call("DELETE", f"sys/policies/acl/{name}")])
+KIND = vault_kind("policy", lambda name: [call("DELETE", f"sys/policies/acl/{name}")])
 
 
 @operation()
