@@ -1,10 +1,13 @@
-"""An API as a host: a command is `VERB path {json}`, its output the JSON answer, a failure this command's only."""
+"""An API as a host: a command is a call, its output the JSON answer, a failure this command's only.
+
+A call is `VERB path {json}`, or `client_method {json}` where the API is spoken through a client's methods.
+"""
 
 from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -18,7 +21,10 @@ from pyinfra.context import ctx_host
 from typing_extensions import override
 
 from unterbau.domain.unknown import KNOWN_AFTER_APPLY
+from unterbau.secrets import pki
+from unterbau.secrets.declared import store_in
 from unterbau.secrets.hidden import redact
+from unterbau.secrets.keyring import Keyring
 
 
 class EndpointError(Exception):
@@ -34,12 +40,12 @@ class Call:
     """One command, taken apart."""
 
     verb: str
-    path: str
+    path: str = ""
     body: Any = None
 
     def __str__(self) -> str:
         """Without the body: it may hold secrets."""
-        return f"{self.verb} {self.path}"
+        return f"{self.verb} {self.path}".rstrip()
 
 
 def parsed(command: str, verbs: Iterable[str]) -> Call:
@@ -52,6 +58,20 @@ def parsed(command: str, verbs: Iterable[str]) -> Call:
         return Call(verb, path, json.loads(body) if body else None)
     except ValueError as error:
         raise EndpointError(f"cannot run {verb} {path}: found a body that is no JSON") from error
+
+
+def parsed_method(command: str, methods: Container[str]) -> Call:
+    """`client_method [{json}]`, whose parameters are an object; EndpointError for anything else, without its text."""
+    method, _, body = command.strip().partition(" ")
+    if method not in methods:
+        raise EndpointError(f"cannot run this command: found the method {method[:40]!r}, which there is none of")
+    try:
+        parameters = json.loads(body or "{}")
+    except ValueError as error:
+        raise EndpointError(f"cannot run {method}: found parameters that are no JSON") from error
+    if not isinstance(parameters, dict):
+        raise EndpointError(f"cannot run {method}: found parameters that are no JSON object")
+    return Call(method, body=parameters)
 
 
 class EndpointConnector(BaseConnector):
@@ -74,6 +94,10 @@ class EndpointConnector(BaseConnector):
     def makers(self) -> list[Host]:
         """The nodes on which the endpoint is made."""
 
+    def parse(self, command: str) -> Call:
+        """The command taken apart; EndpointError."""
+        return parsed(command, self.verbs)
+
     def lock(self, holder: str) -> None:
         """Hold the endpoint for one run; raise ConnectError with the present holder if another run has it."""
 
@@ -91,7 +115,7 @@ class EndpointConnector(BaseConnector):
 
     def _answered(self, raw: str) -> tuple[bool, str]:
         try:
-            return True, json.dumps(self.answer(parsed(raw, self.verbs)), sort_keys=True)
+            return True, json.dumps(self.answer(self.parse(raw)), sort_keys=True)
         except NotThereError as error:
             if self.made_by_this_plan():
                 return True, json.dumps(KNOWN_AFTER_APPLY)
@@ -115,6 +139,20 @@ class EndpointConnector(BaseConnector):
                 and op_data.operation_meta.will_change
                 for op_hash, op_data in list(self.state.ops.get(host, {}).items())
             )
+
+    def _keyring(self) -> Keyring:
+        """The environment's secrets, of which an endpoint makes none; StoreError."""
+        found = store_in(self.state.inventory)
+        if found is None:
+            raise EndpointError(f"cannot log in to {self.host.name}: the inventory has no secret store; declare one")
+        return Keyring.of(found[1], (), rotate=False, generate=False)
+
+    def _roots(self) -> list[str]:
+        """The internal certificates (PEM) that servers of this environment show a chain to; StoreError."""
+        declared = self.host.data.pki
+        return [
+            pki.root_certificate(root) for root in self._keyring().within(declared.root, declared.root_overlap_days)
+        ]
 
     @override
     def put_file(self, *args: Any, **kwargs: Any) -> bool:

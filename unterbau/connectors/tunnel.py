@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import socket
 import ssl
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -24,6 +25,7 @@ from urllib3 import HTTPSConnectionPool
 from urllib3.connection import HTTPSConnection
 from urllib3.exceptions import NewConnectionError
 from urllib3.util.ssltransport import SSLTransport
+from urllib3.util.wait import wait_for_read
 
 OPEN_TIMEOUT_S = 5
 ANSWER_TIMEOUT_S = 10
@@ -84,6 +86,29 @@ def open_channel(transport: Transport, address: str, port: int) -> ChannelSocket
         raise OSError(str(error) or type(error).__name__) from error
     channel.settimeout(OPEN_TIMEOUT_S)
     return ChannelSocket(channel)
+
+
+class DirectSocket(ChannelSocket):
+    """The same for a TCP connection of our own, to a service that needs no way in."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        super().__init__(cast(Any, connection))
+        self._connection = connection
+
+    @property
+    @override
+    def lost(self) -> bool:
+        return wait_for_read(self._connection, timeout=0)  # between requests nobody sends: it is the end
+
+
+def connect_directly(address: str, port: int) -> ChannelSocket:
+    """A TCP stream to address:port from this machine; OSError within OPEN_TIMEOUT_S if there is none."""
+    return DirectSocket(socket.create_connection((address, port), OPEN_TIMEOUT_S))
+
+
+def public_context() -> ssl.SSLContext:
+    """TLS that trusts what this machine trusts: for a service on the internet."""
+    return ssl.create_default_context()
 
 
 def tls_context(roots: Sequence[str], client: str | None = None) -> ssl.SSLContext:

@@ -26,12 +26,11 @@ from pyinfra.api.host import Host
 from typing_extensions import override
 
 from unterbau.connectors.endpoint import Call, EndpointConnector, EndpointError, NotThereError
+from unterbau.connectors.members import LOOK_AGAIN_S
 from unterbau.connectors.vault_client import FAILOVER_S, Credentials, VaultClient, sentence
-from unterbau.connectors.vault_members import LOOK_AGAIN_S, Members
+from unterbau.connectors.vault_members import Members
 from unterbau.secrets import pki
-from unterbau.secrets.declared import store_in
 from unterbau.secrets.hidden import Hidden
-from unterbau.secrets.keyring import Keyring
 from unterbau.secrets.store import StoreError
 
 DEPLOYER = "unterbau-deploy"
@@ -135,18 +134,6 @@ class VaultConnector(EndpointConnector):
         declared = self.host.data.vault
         self._client_members = Members(self.state, declared.members, declared.port, self._roots)
         return self._client_members
-
-    def _keyring(self) -> Keyring:
-        found = store_in(self.state.inventory)
-        if found is None:
-            raise EndpointError(f"cannot log in to {self.host.name}: the inventory has no secret store; declare one")
-        return Keyring.of(found[1], (), rotate=False, generate=False)
-
-    def _roots(self) -> list[str]:
-        declared = self.host.data.pki
-        return [
-            pki.root_certificate(root) for root in self._keyring().within(declared.root, declared.root_overlap_days)
-        ]
 
     def _credentials(self) -> Credentials:
         return Credentials(self._roots, self._clients)

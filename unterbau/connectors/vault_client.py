@@ -14,8 +14,9 @@ from hvac.adapters import RawAdapter
 from urllib3.exceptions import NewConnectionError
 
 from unterbau.connectors.endpoint import EndpointError, NotThereError
+from unterbau.connectors.members import LOOK_AGAIN_S
 from unterbau.connectors.tunnel import ANSWER_TIMEOUT_S, OPEN_TIMEOUT_S, session, tls_context
-from unterbau.connectors.vault_members import LOOK_AGAIN_S, Members
+from unterbau.connectors.vault_members import Members
 from unterbau.secrets.hidden import Hidden
 
 FAILOVER_S = 15
