@@ -7,6 +7,18 @@ from unterbau.declaration.load import Environment, load
 from unterbau.declaration.node import Network, Node, hosts
 from unterbau.declaration.postgresql import PostgresqlLogin, PostgresqlServer
 from unterbau.declaration.problems import DeclarationError, Problem, collecting
+from unterbau.declaration.s3 import (
+    Bucket,
+    BucketStatement,
+    CorsRule,
+    LifecycleRule,
+    S3Group,
+    S3Policy,
+    S3ServiceAccount,
+    S3Statement,
+    S3User,
+    buckets_of,
+)
 from unterbau.declaration.secret import (
     CertificateAuthority,
     Password,
@@ -17,6 +29,7 @@ from unterbau.declaration.secret import (
     secrets_of,
 )
 from unterbau.declaration.ssh import Operator, SshServer
+from unterbau.declaration.storage import ObjectStorage, S3Endpoint, StoragePool
 from unterbau.declaration.system import Journal, Kernel, SecurityUpgrades, TimeSync, kernel_of
 from unterbau.declaration.vault import (
     AppRole,
@@ -32,10 +45,12 @@ from unterbau.declaration.vault import (
 )
 
 __all__ = [
-    "AppRole", "CertificateAuthority", "DeclarationError", "Endpoint", "Environment", "Flow", "Journal", "Kernel",
-    "KubernetesAuth", "KubernetesRole", "KvEntry", "Network", "Node", "Operator", "Password", "Pki", "PostgresqlLogin",
-    "PostgresqlServer", "Problem", "PublicKeyFile", "RandomKey", "Secret", "SecretRef", "SecretStore",
-    "SecurityUpgrades", "SshServer", "TimeSync", "VaultDatabase", "VaultDatabaseRole", "VaultEndpoint", "VaultMount",
-    "VaultPolicy", "VaultServer", "VaultStaticRole", "collecting", "endpoints", "flows_of", "hosts", "kernel_of",
-    "load", "public_key_file", "secrets_of",
+    "AppRole", "Bucket", "BucketStatement", "CertificateAuthority", "CorsRule", "DeclarationError", "Endpoint",
+    "Environment", "Flow", "Journal", "Kernel", "KubernetesAuth", "KubernetesRole", "KvEntry", "LifecycleRule",
+    "Network", "Node", "ObjectStorage", "Operator", "Password", "Pki", "PostgresqlLogin", "PostgresqlServer",
+    "Problem", "PublicKeyFile", "RandomKey", "S3Endpoint", "S3Group", "S3Policy", "S3ServiceAccount", "S3Statement",
+    "S3User", "Secret", "SecretRef", "SecretStore", "SecurityUpgrades", "SshServer", "StoragePool", "TimeSync",
+    "VaultDatabase", "VaultDatabaseRole", "VaultEndpoint", "VaultMount", "VaultPolicy", "VaultServer",
+    "VaultStaticRole", "buckets_of", "collecting", "endpoints", "flows_of", "hosts", "kernel_of", "load",
+    "public_key_file", "secrets_of",
 ]  # fmt: skip

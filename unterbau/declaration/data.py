@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from unterbau.declaration.base import Declaration
@@ -14,9 +14,11 @@ from unterbau.declaration.masking import shown
 from unterbau.declaration.node import Network
 from unterbau.declaration.postgresql import PostgresqlServer
 from unterbau.declaration.problems import Inert, Problem
+from unterbau.declaration.s3 import Bucket, S3Group, S3Policy, S3ServiceAccount, S3User, is_buckets
 from unterbau.declaration.secret import Pki, Secret, is_secrets
 from unterbau.declaration.source import Source
 from unterbau.declaration.ssh import Operator, SshServer
+from unterbau.declaration.storage import ObjectStorage
 from unterbau.declaration.system import Journal, Kernel, SecurityUpgrades, TimeSync, is_kernel
 from unterbau.declaration.vault import (
     AppRole,
@@ -47,6 +49,7 @@ OPTIONAL_ONE: dict[str, type[Declaration]] = {
     "vault_server": VaultServer,
     "vault_kubernetes": KubernetesAuth,
     "postgresql_server": PostgresqlServer,
+    "object_storage": ObjectStorage,
 }
 OPTIONAL_SEVERAL: dict[str, type[Declaration]] = {
     "vault_policies": VaultPolicy,
@@ -56,11 +59,20 @@ OPTIONAL_SEVERAL: dict[str, type[Declaration]] = {
     "vault_databases": VaultDatabase,
     "vault_database_roles": VaultDatabaseRole,
     "vault_static_roles": VaultStaticRole,
+    "s3_policies": S3Policy,
+    "s3_groups": S3Group,
+    "s3_users": S3User,
+    "s3_service_accounts": S3ServiceAccount,
 }
-DELETIONS = "vault_deletions"
-KNOWN = (*REQUIRED, *OPTIONAL_ONE, *OPTIONAL_SEVERAL, DELETIONS, "flows", "secrets")
+# Names that several layers add to, each under a name of its own.
+UNITED: dict[Callable[[str], bool], type[Declaration]] = {is_flows: Flow, is_secrets: Secret, is_buckets: Bucket}
+DELETIONS, S3_DELETIONS = "vault_deletions", "s3_deletions"
+KNOWN = (
+    *REQUIRED, *OPTIONAL_ONE, *OPTIONAL_SEVERAL, DELETIONS, S3_DELETIONS, "flows", "secrets", "buckets",
+)  # fmt: skip
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+")
 _DELETION = re.compile(r"[a-z-]+/[A-Za-z0-9._/-]+")
+_S3_DELETION = re.compile(r"(bucket|policy|group|user|service-account)/[A-Za-z0-9._-]+")
 
 
 def check(source: Source) -> Iterator[Problem]:
@@ -91,9 +103,8 @@ def _one(name: str) -> type[Declaration] | None:
 
 
 def _several(name: str) -> type[Declaration] | None:
-    if is_flows(name) or is_secrets(name):
-        return Flow if is_flows(name) else Secret
-    return (SEVERAL | OPTIONAL_SEVERAL).get(name)
+    united = (kind for is_one, kind in UNITED.items() if is_one(name))
+    return next(united, (SEVERAL | OPTIONAL_SEVERAL).get(name))
 
 
 def _of(field: str, value: Any, kind: type[Declaration]) -> Iterator[tuple[str, str, str]]:
@@ -131,4 +142,5 @@ def known(name: str) -> bool:
 _TEXTS = {
     PACKAGES: (_PACKAGE, "a-package", "a Debian package's name: a-z, 0-9, '+', '-' and '.', two at least"),
     DELETIONS: (_DELETION, "policy/an-object", "kind and name of what may be deleted, for example policy/old-app"),
+    S3_DELETIONS: (_S3_DELETION, "bucket/an-object", "kind and name of what may be deleted, for example bucket/old"),
 }

@@ -9,6 +9,7 @@ from pydantic import Field
 from unterbau.declaration.base import Declaration
 from unterbau.declaration.fields import FilePath, Group, Port, Slug
 from unterbau.declaration.problems import Inert
+from unterbau.declaration.storage import S3Endpoint
 
 
 class SecretStore(Declaration):
@@ -28,12 +29,16 @@ class VaultEndpoint(Declaration):
     cluster_port: Port = Field(8201, description="where members speak with each other")
 
 
-Endpoint = SecretStore | VaultEndpoint
-CONNECTORS: dict[type[Declaration], str] = {SecretStore: "store", VaultEndpoint: "vault"}
+Endpoint = SecretStore | VaultEndpoint | S3Endpoint
+CONNECTORS: dict[type[Declaration], str] = {SecretStore: "store", VaultEndpoint: "vault", S3Endpoint: "s3"}
+
+
+_KINDS = " or ".join(f"{kind.__name__}(…)" for kind in CONNECTORS)
 
 
 def endpoints(*declared: Endpoint) -> list[tuple[str, dict[str, Any]]]:
-    """A group of an inventory whose hosts are no nodes; each has its declaration as the data `store` or `vault`."""
+    """A group of an inventory whose hosts are no nodes; each has its declaration as the data
+    `store`, `vault` or `s3`."""
     return [_host(one) for one in declared]
 
 
@@ -41,6 +46,6 @@ def _host(one: Any) -> Any:
     if isinstance(one, Inert):
         return one
     if type(one) not in CONNECTORS:
-        raise TypeError(f"endpoints() takes SecretStore(…) or VaultEndpoint(…), not {type(one).__name__}")
+        raise TypeError(f"endpoints() takes {_KINDS}, not {type(one).__name__}")
     connector = CONNECTORS[type(one)]
     return f"@{connector}/{one.name}", {connector: one}

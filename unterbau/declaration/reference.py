@@ -14,8 +14,20 @@ from unterbau.declaration.explain import unit_of
 from unterbau.declaration.flow import Flow
 from unterbau.declaration.node import Network, Node
 from unterbau.declaration.postgresql import PostgresqlLogin, PostgresqlServer
+from unterbau.declaration.s3 import (
+    Bucket,
+    BucketStatement,
+    CorsRule,
+    LifecycleRule,
+    S3Group,
+    S3Policy,
+    S3ServiceAccount,
+    S3Statement,
+    S3User,
+)
 from unterbau.declaration.secret import CertificateAuthority, Password, Pki, RandomKey, Secret
 from unterbau.declaration.ssh import Operator, SshServer
+from unterbau.declaration.storage import ObjectStorage, S3Endpoint, StoragePool
 from unterbau.declaration.system import Journal, Kernel, SecurityUpgrades, TimeSync
 from unterbau.declaration.vault import (
     AppRole,
@@ -61,6 +73,18 @@ TYPES: tuple[tuple[str, type[Declaration]], ...] = (
     ("a tuple under `vault_static_roles`", VaultStaticRole),
     ("`postgresql_server`", PostgresqlServer),
     ("`logins` of a PostgresqlServer", PostgresqlLogin),
+    ("`object_storage`", ObjectStorage),
+    ("`pools` of an ObjectStorage", StoragePool),
+    ("in `endpoints(…)` of an inventory", S3Endpoint),
+    ("a tuple under `buckets` or `buckets_…`", Bucket),
+    ("`lifecycle` of a Bucket", LifecycleRule),
+    ("`policy` of a Bucket", BucketStatement),
+    ("`cors` of a Bucket", CorsRule),
+    ("a tuple under `s3_policies`", S3Policy),
+    ("`statements` of a S3Policy", S3Statement),
+    ("a tuple under `s3_groups`", S3Group),
+    ("a tuple under `s3_users`", S3User),
+    ("a tuple under `s3_service_accounts`", S3ServiceAccount),
 )
 _WORDS = {
     "HostName": "host name", "DomainName": "domain name", "Address": "IPv4 address", "Cidr": "IPv4 CIDR",
@@ -76,6 +100,12 @@ _WORDS = {
     "Annotated[Some[Slug], AfterValidator(different)]": "short names", "Some[HostName]": "names",
     "Many[Role]": "roles", "Identifier": "SQL name", "Some[Statement]": "SQL statements",
     "Annotated[Many[Identifier], AfterValidator(different)]": "SQL names", "Many[Login]": "logins",
+    "Pools": "pools", "MountPoints": "paths", "S3Url | None": "URL", "Engine": "text", "AccessKey": "access key",
+    "BucketName": "bucket name", "LockMode": "text", "Expiries": "rules", "BucketStatements": "statements",
+    "CorsRules": "rules", "dict[Tag, Tag]": "dict", "Users": "access keys", "Prefix": "text", "Effect": "text",
+    "Actions": "actions", "Prefixes": "texts", "Some[str]": "texts", "ConditionMap": "dict", "Origins": "origins",
+    "Methods": "methods", "Headers": "names", "S3Statements": "statements", "Resources": "resources",
+    "Names": "short names", "Slug | None": "short name",
 }  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from unterbau.declaration.fields import repeated
 from unterbau.declaration.node import Network, Node
 from unterbau.declaration.problems import Problem
 from unterbau.declaration.rules_flows import flow_rules
+from unterbau.declaration.rules_s3 import s3_rules
 from unterbau.declaration.rules_vault import vault_rules
 from unterbau.declaration.ssh import Operator, SshServer
 from unterbau.declaration.system import Kernel, is_kernel
@@ -24,7 +25,7 @@ SERVERS = "servers"
 
 def all_problems(view: View) -> list[Problem]:
     """What every rule finds."""
-    return [problem for rule in (*_RULES, *flow_rules, *vault_rules) for problem in rule(view)]
+    return [problem for rule in (*_RULES, *flow_rules, *vault_rules, *s3_rules) for problem in rule(view)]
 
 
 def node_names_once(view: View) -> Iterator[Problem]:

@@ -11,7 +11,9 @@ from unterbau.declaration.explain import near
 from unterbau.declaration.fields import repeated
 from unterbau.declaration.postgresql import PostgresqlServer
 from unterbau.declaration.problems import Inert, Problem
+from unterbau.declaration.rules_s3 import s3_secrets
 from unterbau.declaration.secret import CertificateAuthority, Pki, Secret, SecretRef, secrets_of
+from unterbau.declaration.storage import S3Endpoint
 from unterbau.declaration.vault import (
     OURS,
     KubernetesAuth,
@@ -25,12 +27,6 @@ from unterbau.declaration.view import View
 POSTGRESQL = "postgresql"
 
 
-def _all(view: View, name: str) -> list[Any]:
-    """Every valid declaration under a tuple's data name, of whatever node."""
-    found = {id(one): one for values, _ in view.values(name) if isinstance(values, tuple) for one in values}
-    return [one for one in found.values() if isinstance(one, Declaration) and view.collector.valid(one)]
-
-
 def _of(view: View, kind: type[Any]) -> list[Any]:
     """Valid endpoints of a kind."""
     return [one for one in view.endpoints if isinstance(one, kind) and view.collector.valid(one)]
@@ -39,13 +35,6 @@ def _of(view: View, kind: type[Any]) -> list[Any]:
 def _secrets(view: View) -> dict[str, Secret]:
     """By name, also those with a problem of their own: whoever names one of these has made no mistake."""
     return {str(secret.name): secret for data in view.data.values() for secret in _tuples_only(data)}
-
-
-def _names(view: View, name: str) -> list[str]:
-    """Names under a tuple's data name, also of declarations with a problem of their own."""
-    tuples = [data[name] for data in view.data.values() if isinstance(data.get(name), tuple)]
-    found = [getattr(one, "name", None) for values in tuples for one in values]
-    return list(dict.fromkeys(name for name in found if isinstance(name, str)))
 
 
 def _tuples_only(data: Any) -> tuple[Secret, ...]:
@@ -60,7 +49,7 @@ def endpoints_once(view: View) -> Iterator[Problem]:
     for one in view.endpoints:
         if (other := taken.setdefault(one.name, one)) is not one:
             yield view.at(one, "name", f"{one.name!r} again", f"a name of its own ({view.where(other)} has it)")
-        if (other := first.setdefault(type(one), one)) is not one:
+        if not isinstance(one, S3Endpoint) and (other := first.setdefault(type(one), one)) is not one:
             yield view.at(one, "name", f"a second {type(one).__name__}", f"one ({view.where(other)})")
 
 
@@ -115,9 +104,10 @@ def _names_of_secrets(view: View) -> Iterator[tuple[Declaration, str, str]]:
         for one in data.values():
             if isinstance(one, Declaration) and view.collector.valid(one):
                 yield from _named_by(one)
-    for entry in _all(view, "vault_kv"):
+    for entry in view.each("vault_kv"):
         yield from ((entry, f"fields[{field}]", ref.name) for field, ref in entry.fields.items())
-    yield from ((one, "password", one.password.name) for one in _all(view, "vault_databases"))
+    yield from ((one, "password", one.password.name) for one in view.each("vault_databases"))
+    yield from s3_secrets(view)
 
 
 def _named_by(one: Declaration) -> Iterator[tuple[Declaration, str, str]]:
@@ -154,13 +144,13 @@ def names_once(view: View) -> Iterator[Problem]:
         "vault_database_roles",
         "vault_static_roles",
     ):
-        for again in repeated(_all(view, data_name), lambda one: one.name):
+        for again in repeated(view.each(data_name), lambda one: one.name):
             yield view.at(again, "name", f"{again.name!r} again", "each name once")
-    for again in repeated(_all(view, "vault_mounts"), lambda one: one.path):
+    for again in repeated(view.each("vault_mounts"), lambda one: one.path):
         yield view.at(again, "path", f"{again.path!r} again", "each path once")
-    for again in repeated(_all(view, "vault_kv"), lambda one: (one.mount, one.path)):
+    for again in repeated(view.each("vault_kv"), lambda one: (one.mount, one.path)):
         yield view.at(again, "path", f"{again.mount}/{again.path} again", "each entry once")
-    both = [*_all(view, "vault_database_roles"), *_all(view, "vault_static_roles")]
+    both = [*view.each("vault_database_roles"), *view.each("vault_static_roles")]
     for again in repeated(both, lambda one: one.name):
         if isinstance(again, VaultStaticRole):
             yield view.at(again, "name", f"{again.name!r} again", "a name that no VaultDatabaseRole has")
@@ -168,21 +158,21 @@ def names_once(view: View) -> Iterator[Problem]:
 
 def ours_left_alone(view: View) -> Iterator[Problem]:
     """The platform's own policy and mounts are not the environment's to declare."""
-    for policy in _all(view, "vault_policies"):
+    for policy in view.each("vault_policies"):
         if policy.name in (*OURS, "default", "root"):
             yield view.at(
                 policy, "name", repr(policy.name), "another name: this one is the platform's or OpenBao's own"
             )
-    for mount in _all(view, "vault_mounts"):
+    for mount in view.each("vault_mounts"):
         if mount.path in (*OURS, "sys", "identity", "cubbyhole", "auth"):
             yield view.at(mount, "path", repr(mount.path), "another path: this one is the platform's or OpenBao's own")
 
 
 def mounts_there(view: View) -> Iterator[Problem]:
     """Entries and connections are in a mount of their kind."""
-    mounts = {mount.path: mount.kind for mount in _all(view, "vault_mounts")}
-    wanted: list[tuple[KvEntry | VaultDatabase, str]] = [(entry, "kv") for entry in _all(view, "vault_kv")]
-    wanted += [(connection, "database") for connection in _all(view, "vault_databases")]
+    mounts = {mount.path: mount.kind for mount in view.each("vault_mounts")}
+    wanted: list[tuple[KvEntry | VaultDatabase, str]] = [(entry, "kv") for entry in view.each("vault_kv")]
+    wanted += [(connection, "database") for connection in view.each("vault_databases")]
     for thing, kind in wanted:
         if mounts.get(thing.mount) != kind:
             there = [path for path, of in mounts.items() if of == kind]
@@ -192,9 +182,9 @@ def mounts_there(view: View) -> Iterator[Problem]:
 
 def policies_there(view: View) -> Iterator[Problem]:
     """A role's policies are declared: one that is missing gives nothing, silently."""
-    known = ["default", *_names(view, "vault_policies")]
+    known = ["default", *view.names("vault_policies")]
     kubernetes = [one for one, _ in view.values("vault_kubernetes")]
-    roles = [*_all(view, "vault_approles"), *(role for one in kubernetes for role in one.roles)]
+    roles = [*view.each("vault_approles"), *(role for one in kubernetes for role in one.roles)]
     for role in roles:
         for name in role.policies:
             if name not in known:
@@ -203,8 +193,8 @@ def policies_there(view: View) -> Iterator[Problem]:
 
 def connections_there(view: View) -> Iterator[Problem]:
     """Database roles have a connection, and its own user is under no static role."""
-    connections = {one.name: one for one in _all(view, "vault_databases")}
-    for role in [*_all(view, "vault_database_roles"), *_all(view, "vault_static_roles")]:
+    connections = {one.name: one for one in view.each("vault_databases")}
+    for role in [*view.each("vault_database_roles"), *view.each("vault_static_roles")]:
         connection = connections.get(role.connection)
         if connection is None:
             allowed = f"a VaultDatabase: {', '.join(connections) or 'none'}{near(role.connection, connections)}"
@@ -218,7 +208,7 @@ def connections_there(view: View) -> Iterator[Problem]:
 def database_hosts_there(view: View) -> Iterator[Problem]:
     """PostgreSQL is ours to make on the nodes of its group."""
     nodes = view.groups.get(POSTGRESQL, ())
-    for connection in _all(view, "vault_databases") if view.inventory.complete else ():
+    for connection in view.each("vault_databases") if view.inventory.complete else ():
         if connection.host not in nodes:
             allowed = f"a node of the group {POSTGRESQL}: {_list(nodes)}{near(connection.host, nodes)}"
             yield view.at(connection, "host", repr(connection.host), allowed)

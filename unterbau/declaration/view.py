@@ -74,6 +74,17 @@ class View:
                 by_id.setdefault(id(value), (value, []))[1].append(node)
         return list(by_id.values())
 
+    def each(self, name: str) -> list[Any]:
+        """Every valid declaration under a tuple's data name, of whatever node."""
+        found = {id(one): one for values, _ in self.values(name) if isinstance(values, tuple) for one in values}
+        return [one for one in found.values() if isinstance(one, Declaration) and self.collector.valid(one)]
+
+    def names(self, name: str) -> list[str]:
+        """Names under a tuple's data name, also of declarations with a problem of their own."""
+        tuples = [data[name] for data in self.data.values() if isinstance(data.get(name), tuple)]
+        found = [getattr(one, "name", None) for values in tuples for one in values]
+        return list(dict.fromkeys(name for name in found if isinstance(name, str)))
+
     def at(self, thing: Declaration, field: str, found: str, allowed: str) -> Problem:
         """A problem of a declaration, at its place."""
         place = self.collector.place(thing) or self.inventory.place("")
