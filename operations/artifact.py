@@ -21,6 +21,7 @@ from unterbau.artifacts.store import ContentStore
 from unterbau.domain.unknown import Unknown
 
 FOLDER = "/opt/unterbau"
+MODES = {"0755": "755", "0711": "711"}  # {as it is asked for: as `find` says it}
 SPARE_BYTES = 16 << 20  # what a node's other work gets while a binary is put there
 
 Commands = Generator[PyinfraCommand, None, None]
@@ -32,12 +33,14 @@ def path_of(artifact: Artifact) -> str:
 
 
 @operation()
-def installed(artifact: Artifact) -> Commands:
-    """This node has the binary: exactly the pinned file, of root, mode 755, in folders that only root can write.
+def installed(artifact: Artifact, mode: str = "0755") -> Commands:
+    """This node has the binary: exactly the pinned file, of root, in folders that only root can write.
 
-    With it goes every version but the one before, unless a process runs from it. Nothing is fetched before the
-    operation is executed.
+    `mode` is 0755, or 0711 for a program that its own account may run and not read. With it goes every version but the
+    one before, unless a process runs from it. Nothing is fetched before the operation is executed.
     """
+    if mode not in MODES:
+        raise ValueError(f"cannot install {artifact} with mode {mode!r}: use one of {', '.join(MODES)}")
     state = host.get_fact(State, path=path_of(artifact))
     if isinstance(state, Unknown):
         sentence = f"cannot install {artifact} on {host.name}: its state could not be read; see the error above"
@@ -47,11 +50,11 @@ def installed(artifact: Artifact) -> Commands:
         yield from changes.refuse(obstacle)
         return
     if state["kind"] != "file" or state["sha256"] != artifact.sha256:
-        yield from _install(artifact, state)
-    elif unsettled := _unsettled(state):
+        yield from _install(artifact, mode, state)
+    elif unsettled := _unsettled(mode, state):
         for subject, (old, new) in unsettled.items():
             changes.attribute(f"{path_of(artifact)} {subject}", old, new)
-        yield StringCommand(_settling(artifact))
+        yield StringCommand(_settling(artifact, mode))
     else:
         host.noop(f"{artifact} is installed and verified")
 
@@ -69,20 +72,20 @@ def _obstacle(artifact: Artifact, state: ArtifactState) -> str | None:
     return None
 
 
-def _unsettled(state: ArtifactState) -> dict[str, tuple[str | None, str]]:
+def _unsettled(mode: str, state: ArtifactState) -> dict[str, tuple[str | None, str]]:
     """{subject: (old, new)} of what is wrong about the right file."""
     wanted = {
         "owner": (state["owner"], "root:root"),
-        "mode": (state["mode"], "755"),
+        "mode": (state["mode"], MODES[mode]),
         "verification": ("recorded" if state["recorded"] else None, "recorded"),
     }
     return {subject: (old, new) for subject, (old, new) in wanted.items() if old != new}
 
 
-def _install(artifact: Artifact, state: ArtifactState) -> Commands:
+def _install(artifact: Artifact, mode: str, state: ArtifactState) -> Commands:
     before = None if state["kind"] == "absent" else f"{state['kind']} {state['sha256'] or ''}".strip()
     size = f"{artifact.size_bytes / 2**20:.1f} MiB"
-    changes.attribute(path_of(artifact), before, f"file {artifact.sha256}, {size}")
+    changes.attribute(path_of(artifact), before, f"file {artifact.sha256}, {size}{_closed(mode)}")
     outdated = _outdated(_version(artifact), state)
     for version in outdated:
         unfinished = state["versions"][version] is None
@@ -91,9 +94,13 @@ def _install(artifact: Artifact, state: ArtifactState) -> Commands:
     yield FunctionCommand(_fetching(artifact), (str(artifact),), {})
     yield StringCommand(_preparing(artifact, upload))
     yield Upload(artifact, upload)
-    yield StringCommand(_placing(artifact, upload))
+    yield StringCommand(_placing(artifact, mode, upload))
     for version in outdated:
         yield StringCommand(_removing(f"{FOLDER}/{artifact.name}/{version}"))
+
+
+def _closed(mode: str) -> str:
+    return ", execute only" if mode == "0711" else ""
 
 
 def _outdated(wanted: str, state: ArtifactState) -> list[str]:
@@ -167,7 +174,7 @@ def _preparing(artifact: Artifact, upload: str) -> str:
     )
 
 
-def _placing(artifact: Artifact, upload: str) -> str:
+def _placing(artifact: Artifact, mode: str, upload: str) -> str:
     """Shell text: what was uploaded becomes the binary if it is the pinned file, else it goes and nothing changes."""
     folder, name = posixpath.split(path_of(artifact))
     return (
@@ -175,16 +182,16 @@ def _placing(artifact: Artifact, upload: str) -> str:
         'trap \'rm -rf "$new" "$up"\' EXIT; '
         f'if [ "${{SUDO_UID:-0}}" = 0 ]; then mv -fT "$up"/{shlex.quote(name)} "$new"; '
         f'else cp -T "$up"/{shlex.quote(name)} "$new"; fi; '
-        f'chown root:root "$new"; chmod 755 "$new"; {_verifying(artifact)}; sync "$new"; '
+        f'chown root:root "$new"; chmod {MODES[mode]} "$new"; {_verifying(artifact)}; sync "$new"; '
         f'mv -fT "$new" {shlex.quote(path_of(artifact))}; {_recording(artifact)}; sync {shlex.quote(folder)}'
     )
 
 
-def _settling(artifact: Artifact) -> str:
+def _settling(artifact: Artifact, mode: str) -> str:
     """Shell text: the right file, closed, and only then verified: before that anybody might have written to it."""
     return (
         f"set -e; new={shlex.quote(path_of(artifact))}; {_folders(artifact)}; "
-        f'chown root:root "$new"; chmod 755 "$new"; {_verifying(artifact)}; {_recording(artifact)}'
+        f'chown root:root "$new"; chmod {MODES[mode]} "$new"; {_verifying(artifact)}; {_recording(artifact)}'
     )
 
 

@@ -1,4 +1,4 @@
-"""A small artifact, the archives that hold it, and a server on loopback that gives them away."""
+"""A small artifact, the archives that hold it, a server on loopback that gives them away, and what is got."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ import io
 import tarfile
 import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 from unterbau.artifacts import Artifact
+from unterbau.artifacts.obtain import Attempt, obtain
 from unterbau.artifacts.source import Source
+from unterbau.artifacts.store import Staged
 
 BINARY = b"#!/bin/sh\necho tool 1.2.3\n" + bytes(range(256)) * 1000
 MEMBER = "tool-1.2.3/bin/tool"
@@ -105,3 +108,36 @@ def serving() -> Iterator[Server]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def obtained(source: Source, work: Path) -> bytes:
+    """What this source gives for `tool`."""
+    staged = Staged(work / "binary", len(BINARY))
+    try:
+        obtain(source, Attempt(tool(source), staged, work))
+    finally:
+        staged.close()
+    return (work / "binary").read_bytes()
+
+
+def program(folder: Path, name: str, text: str) -> None:
+    """A shell script under this name."""
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(f"#!/bin/sh\n{text}\n")
+    (folder / name).chmod(0o755)
+
+
+def make_wheel(path: Path, members: Mapping[str, bytes]) -> None:
+    """A wheel that pip believes in, of the package, version and tag that its name says; its members are programs."""
+    package, version, *tag = path.stem.split("-")
+    info = f"{package}-{version}.dist-info"
+    said = {
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {package}\nVersion: {version}\nRequires-Python: >=3.11\n",
+        f"{info}/WHEEL": f"Wheel-Version: 1.0\nRoot-Is-Purelib: false\nTag: {'-'.join(tag)}\n",
+        f"{info}/RECORD": "",
+    }
+    with zipfile.ZipFile(path, "w") as wheel:
+        for name, data in {**members, **said}.items():
+            entry = zipfile.ZipInfo(name)
+            entry.external_attr = (0o100755 if name in members else 0o100644) << 16
+            wheel.writestr(entry, data)

