@@ -1,6 +1,7 @@
 """Bad declarations as data: tests/bad/*.yaml edits the good environment in tests/bad/base and lists every problem.
 
-`base: vault` lays tests/bad/base_vault over it first: endpoints, secrets, everything that is kept in Vault.
+`base: vault` lays tests/bad/base_vault over it first: endpoints, secrets, everything that is kept in Vault; `base:
+storage` in the same way five nodes with object storage, buckets and their users.
 """
 
 from __future__ import annotations
@@ -63,6 +64,11 @@ def test_the_base_is_good(base: Path) -> None:
 def test_the_base_with_vault_is_good_too(base: Path) -> None:
     edit(base, {"base": "vault", "edits": []})
     assert [type(one).__name__ for one in load("demo", base).endpoints] == ["SecretStore", "VaultEndpoint"]
+
+
+def test_the_base_with_storage_is_good_too(base: Path) -> None:
+    edit(base, {"base": "storage", "edits": []})
+    assert [type(one).__name__ for one in load("demo", base).endpoints] == ["SecretStore", "S3Endpoint"]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda path: path.stem)

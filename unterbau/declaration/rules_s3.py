@@ -10,7 +10,7 @@ from unterbau.declaration.endpoint import SecretStore
 from unterbau.declaration.explain import near
 from unterbau.declaration.fields import repeated
 from unterbau.declaration.problems import Problem
-from unterbau.declaration.s3 import BUILT_IN, OURS, S3ServiceAccount, S3User, is_buckets
+from unterbau.declaration.s3 import BUILT_IN, OURS, S3ServiceAccount, S3Statement, S3User, is_buckets
 from unterbau.declaration.storage import ObjectStorage, S3Endpoint
 from unterbau.declaration.view import View
 from unterbau.domain import erasure
@@ -49,7 +49,7 @@ def promise_kept(view: View) -> Iterator[Problem]:
         pools = [
             erasure.Pool(view.groups[pool.nodes], len(pool.drives), pool.drives_per_set)
             for pool in layout.pools
-            if view.groups.get(pool.nodes)
+            if view.groups.get(pool.nodes) and view.collector.valid(pool)
         ]
         if not pools or len(pools) < len(layout.pools):
             continue
@@ -77,7 +77,7 @@ def endpoint_members(view: View) -> Iterator[Problem]:
                 allowed = f"{name} in group_data/all.py or group_data/{view.inventory.path.stem}.py"
                 yield view.here(name, "nothing for all nodes", allowed)
     for layout in layouts if view.inventory.complete else ():
-        if not ours:
+        if not any(isinstance(one, S3Endpoint) for one in view.endpoints):
             allowed = 'endpoints(S3Endpoint(members="GROUP")) in a group of the inventory: deploys need it'
             yield view.at(layout, "pools", "no S3Endpoint with members", allowed)
 
@@ -129,18 +129,25 @@ def named_there(view: View) -> Iterator[Problem]:
 
 def writers_only_write(view: View) -> Iterator[Problem]:
     """A writer of a bucket may not delete what it wrote, nor shorten how long that is kept."""
-    policies = {one.name: one.statements for one in view.each("s3_policies")}
-    groups = {one.name: one.policies for one in view.each("s3_groups")}
     users = {one.name: one for one in view.each("s3_users")}
     for bucket in _buckets(view):
         for user in (users[name] for name in bucket.writers if name in users):
-            held = [*user.policies, *(name for group in user.groups for name in groups.get(group, ()))]
-            statements = [one for name in held for one in policies.get(name, ())]
+            statements, complete = _statements(view, user)
             if may := allowed(statements, DESTRUCTIVE, bucket.name):
                 found = f"{user.name!r}, who may {', '.join(may)}"
                 yield view.at(bucket, "writers", found, "users whose policies do not allow that on this bucket")
-            if not allowed(statements, ("s3:PutObject",), bucket.name):
+            if complete and not allowed(statements, ("s3:PutObject",), bucket.name):
                 yield view.at(bucket, "writers", f"{user.name!r}, who may not s3:PutObject", "users who may write")
+
+
+def _statements(view: View, user: S3User) -> tuple[list[S3Statement], bool]:
+    """What its policies and those of its groups say; whether all of that is known."""
+    policies = {one.name: one.statements for one in view.each("s3_policies")}
+    groups = {one.name: one.policies for one in view.each("s3_groups")}
+    held = [*user.policies, *(name for group in user.groups for name in groups.get(group, ()))]
+    found = [one for name in held for one in policies.get(name, ())]
+    valid = [one for one in found if view.collector.valid(one)]
+    return valid, valid == found and all(name in policies for name in held)
 
 
 def s3_secrets(view: View) -> Iterator[tuple[Declaration, str, str]]:

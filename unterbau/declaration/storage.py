@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from unterbau.declaration.base import Declaration, made_of
 from unterbau.declaration.explain import rule
 from unterbau.declaration.fields import FilePath, Group, Port, Slug, Some, different, matching
 from unterbau.declaration.secret import SecretName
 
+
+def _url(text: str) -> str:
+    if not re.fullmatch(r"https://[A-Za-z0-9.-]+(:[0-9]{1,5})?", text):
+        told = {"found": "another one (not shown)", "allowed": "https://HOST or https://HOST:PORT, without credentials"}
+        raise PydanticCustomError("url", "{allowed}", told)
+    return text
+
+
 MountPoint = Annotated[
     str, matching(r"(/[A-Za-z0-9._-]+)+", "a mount point: an absolute path of letters, digits, '._-'")
 ]
 MountPoints = Annotated[Some[MountPoint], AfterValidator(different)]
-S3Url = Annotated[str, matching(r"https://[A-Za-z0-9.-]+(:[0-9]{1,5})?", "https://HOST or https://HOST:PORT, no path")]
+S3Url = Annotated[str, AfterValidator(_url)]
 AccessKey = Annotated[str, matching(r"[A-Za-z0-9._-]{3,64}", "an access key: 3 to 64 letters, digits, '._-'")]
 Engine = Literal["minio", "seaweedfs", "aws"]
 
