@@ -58,6 +58,10 @@ class Way(Protocol):
     """How the endpoint is reached."""
 
     @property
+    def names(self) -> Mapping[str, str]:
+        """{address: node} of the servers that run on nodes of ours."""
+
+    @property
     def unguarded(self) -> bool:
         """Whether the lock that the run holds for the endpoint's sake was lost."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 from urllib.parse import urlsplit
 
 import gevent
@@ -26,6 +27,11 @@ class ThroughNodes(Members):
     def __init__(self, state: State, group: str, port: int, roots: Callable[[], Sequence[str]], health: str) -> None:
         super().__init__(state, group, port, roots)
         self._health = health
+
+    @property
+    def names(self) -> dict[str, str]:
+        """See Way."""
+        return {member.address: str(member.host.name) for member in self.all}
 
     def url(self, patience_s: float) -> str:
         """See Way."""
@@ -61,6 +67,7 @@ class Direct:
     """A service at a URL, verified against `roots` (PEM), or against what this machine trusts."""
 
     unguarded = False
+    names: ClassVar[dict[str, str]] = {}
 
     def __init__(self, url: str, roots: str | None) -> None:
         self._url, self._roots = url.rstrip("/"), roots
