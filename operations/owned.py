@@ -165,7 +165,7 @@ def _hidden(text: str) -> HiddenValue:
 
 
 def _say(subject: str, old: str | None, new: str) -> None:
-    if "\n" in new and old != KNOWN_AFTER_APPLY:
+    if "\n" in f"{old or ''}{new}" and old != KNOWN_AFTER_APPLY:
         changes.text(subject, old, new)
     else:
         changes.attribute(subject, old, f"{new.count(chr(10))} lines" if "\n" in new else new)
@@ -182,5 +182,5 @@ def _delete(kind: Kind, name: str, exists: bool, allowed: bool, outcome: _Outcom
         outcome.forbidden.append(said)
         return
     outcome.allowed.append(said)
-    changes.attribute(f"{kind.name} {name}", goes or "present", None)
+    changes.attribute(f"{kind.name} {name}", f"present, {goes}" if goes else "present", None)
     outcome.commands += [*kind.delete(name), kind.unmark(name)]
