@@ -51,7 +51,7 @@ from unterbau.artifacts import artifact as pinned
 
 @deploy("tools")
 def tools():
-    artifact.installed(pinned("tool"), name="tools | tool")
+    artifact.installed(pinned("tool"){mode}, name="tools | tool")
 
 tools()
 """
@@ -73,6 +73,11 @@ class Site:
         pinned |= {"size_bytes": len(data), "sources": [{"kind": "file", "path": str(self.root / "mirror")}]}
         (self.root / "locks" / "artifacts.yaml").write_text(yaml.safe_dump({"artifacts": {"tool": pinned}}))
         return f"/opt/unterbau/tool/{version}-{digest[:12]}/tool"
+
+    def declare(self, mode: str | None = None) -> None:
+        """How the tool is installed: without a word about its mode, or with this one."""
+        declared = "" if mode is None else f", mode={mode!r}"
+        (self.root / "deploys" / "site.py").write_text(DEPLOY.format(mode=declared))
 
     def log_in_as(self, user: str) -> None:
         inventory = INVENTORY.format(state=self.spare.lab.state, user=user)
@@ -117,8 +122,8 @@ def site(spare: LabCommand, tmp_path: Path) -> Iterator[Site]:
         (tmp_path / folder).mkdir()
     (tmp_path / "group_data" / "all.py").symlink_to(ROOT / "group_data" / "all.py")
     (tmp_path / "group_data" / "spare.py").write_text(DATA.format(state=spare.lab.state))
-    (tmp_path / "deploys" / "site.py").write_text(DEPLOY)
     found = Site(tmp_path, spare)
+    found.declare()
     found.log_in_as("root")
     yield found
     for node in NODES:
@@ -183,6 +188,24 @@ def test_what_is_done_to_it_by_hand_is_seen_and_undone(site: Site, harm: Callabl
     assert site.plan("--limit", NODE) == []
     assert site.on(NODE, path) == "one\n"
     assert site.on(NODE, f"stat -c '%U %a' {path} {Path(path).parent}") == "root 755\nroot 755\n"
+
+
+def test_a_program_can_be_for_running_only(site: Site) -> None:
+    """MinIO would compare a sum of itself with the other members', which no rolling upgrade would survive."""
+    path = site.pin("1.0.0", Path("/bin/true").read_bytes())
+    site.declare("0711")
+    site.applied("--limit", NODE)
+    daemon = "setpriv --reuid daemon --regid daemon --clear-groups"
+    assert site.on(NODE, f"{daemon} {path} && echo ran") == "ran\n"
+    assert site.on(NODE, f"{daemon} cat {path} > /dev/null 2>&1 || echo closed") == "closed\n"
+    assert site.plan("--limit", NODE) == []
+    site.on(NODE, f"chmod 755 {path}")
+    assert [f"{path} mode", "755", "711"] in [row[1:] for row in site.plan("--limit", NODE)]
+    site.applied("--limit", NODE)
+    assert site.plan("--limit", NODE) == []
+    assert site.on(NODE, f"stat -c %a {path}") == "711\n"
+    site.declare()
+    assert [row[1:] for row in site.plan("--limit", NODE)] == [[f"{path} mode", "711", "755"]]
 
 
 def test_what_does_not_arrive_as_it_was_pinned_is_not_installed(site: Site) -> None:
