@@ -1,0 +1,309 @@
+"""MinIO on nodes: what all servers must have in common, and the rest of each, one server at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+from pyinfra import host
+from pyinfra.api import HiddenValue, StringCommand, operation
+from pyinfra.api.command import PyinfraCommand
+from pyinfra.context import ctx_host
+
+from facts.minio import ENVIRONMENT, KMS_KEY, LAYOUT, ROOT_PASSWORD, TRUST, UNIT, MemberApi, State
+from facts.minio import Server as Found
+from operations import config_file, minio_drive, minio_gate, service
+from operations.config_file import Commands, Wanted
+from operations.minio_config import (
+    KEY_NAME,
+    Server,
+    environment,
+    environment_digest,
+    layout_yaml,
+    malformed,
+    pools_of,
+    unit_text,
+)
+from unterbau import changes
+from unterbau.domain.unknown import Unknown
+from unterbau.secrets.errors import StoreError
+
+UNIT_FILE = f"{service.UNIT_FOLDER}{UNIT}"
+RULE = "object storage keeps its quorum"
+KEYS_RULE = "object storage keeps the key of its data"
+POOLS_RULE = "pools of object storage are only appended"
+TOGETHER_RULE = "object storage is not interrupted"
+RUNS = ("active", "reloading", "activating")
+TOGETHER = (LAYOUT, ENVIRONMENT, ROOT_PASSWORD, KMS_KEY)
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A server that can be converged: what was found, and what its files should be."""
+
+    server: Server
+    found: Found
+    wanted: dict[str, Wanted]
+
+    @property
+    def runs(self) -> bool:
+        """Whether there is a process, ready or not."""
+        return self.found["active"] in RUNS
+
+    @property
+    def member(self) -> MemberApi:
+        """What this server answers."""
+        return self.found["members"][self.server.node]
+
+    @property
+    def cluster_serves(self) -> bool:
+        """Whether anybody answers reads, as this node sees it."""
+        return any(one["reads"] for one in self.found["members"].values())
+
+    @property
+    def apart(self) -> list[str]:
+        """What the running process has and the declaration has not, of that which all must change at once."""
+        process = self.found["process"]
+        is_now = {
+            LAYOUT: process["layout"] == self.wanted[LAYOUT].text,
+            ENVIRONMENT: process["environment"] == environment_digest(self.server),
+            ROOT_PASSWORD: process["files"][ROOT_PASSWORD] == self.wanted[ROOT_PASSWORD].sha256,
+            KMS_KEY: process["files"][KMS_KEY] == self.wanted[KMS_KEY].sha256,
+        }
+        return [path for path, same in is_now.items() if not same] if self.runs else []
+
+    @property
+    def older(self) -> str | None:
+        """Why the process is older than what one server may have before the others. From state alone."""
+        if self.found["process"]["binary"] != self.server.binary:
+            return f"it is {self.found['process']['binary'] or 'no server yet'}"
+        if self.found["files"][UNIT_FILE]["sha256"] != self.wanted[UNIT_FILE].sha256:
+            return "its unit changes"
+        if self.found["needs_daemon_reload"]:
+            return "its unit file is newer"
+        for path in (UNIT_FILE, TRUST):
+            ctime = self.found["files"][path]["ctime_s"] or 0
+            if (self.found["started_s"] or 0) < ctime <= self.found["now_s"]:
+                return f"{path} is newer"
+        return None
+
+    @property
+    def starts(self) -> str | None:
+        """Why it is started, or restarted together with others, without waiting for its turn; None if it is not."""
+        if not self.runs:
+            return "it does not run"
+        if self.apart:
+            return f"{self.apart[0]} changes"
+        return None if self.cluster_serves else self.older
+
+
+@operation()
+def founded(server: Server, root: HiddenValue, kms_key: HiddenValue, *, restart_together: bool = False) -> Commands:
+    """Every server runs, with what all of them must have in common: the first start, and what cannot roll.
+
+    All members at once: a server waits for others with the same layout, variables and root credential. Who is down is
+    started here as well, without asking anybody: there is nothing to lose.
+
+    Args:
+        server: this member, as it should be.
+        root: the root credential's secret.
+        kms_key: 32 bytes, base64.
+        restart_together: whether a change that all must make at once may interrupt everybody.
+    """
+    ready = _ready(server, root, kms_key)
+    if isinstance(ready, str):
+        yield from changes.refuse(ready)
+        return
+    for rule, sentence in _forbidden(ready, restart_together).items():
+        if sentence is not None:
+            yield from changes.rule(rule, passed=False, arithmetic=sentence)
+            return
+    if (reason := ready.starts) is None:
+        host.noop(f"{UNIT} runs, with what all members have in common")
+        return
+    if ready.apart and ready.cluster_serves:
+        yield from changes.rule(TOGETHER_RULE, passed=True, arithmetic=f"{_interruption(ready)}: restart_together=True")
+    was = f"restarted, {reason}" if ready.runs else "active"
+    changes.attribute(f"{UNIT} {'process' if ready.runs else 'active'}", ready.found["active"], was)
+    yield from _configured(ready)
+    yield _restart()
+    yield minio_gate.serving(server)
+
+
+@operation()
+def member(server: Server, root: HiddenValue, kms_key: HiddenValue, *, certificate_changes: bool = False) -> Commands:
+    """The server runs as declared, with all of its drives; called for one node after the other (`_serial=True`).
+
+    Before it restarts, all others and all drives must be there and healed; afterwards again.
+
+    Args:
+        server: this member, as it should be.
+        root: the root credential's secret.
+        kms_key: 32 bytes, base64.
+        certificate_changes: an earlier operation of this plan writes a new one. What a killed run left undone is seen
+            without it, by what the listener shows.
+    """
+    ready = _ready(server, root, kms_key)
+    if isinstance(ready, str):
+        yield from changes.refuse(ready)
+        return
+    if ready.starts is not None:
+        host.noop(f"{server.node} is started with all others")
+        return
+    drives = list(_refilled(ready))
+    files = list(_configured(ready))
+    reason = ready.older or _silent(ready)
+    if not (drives or files or reason):
+        yield from _certificate(ready, certificate_changes)
+        return
+    yield from drives
+    if reason is not None:
+        changes.attribute(f"{UNIT} process", ready.found["active"], f"restarted, {reason}")
+        verdict = minio_gate.arithmetic(server, ready.found["members"])
+        yield from changes.rule(RULE, passed=verdict.passed, arithmetic=verdict.arithmetic)
+        if not verdict.passed:
+            return
+        yield minio_gate.before_restart(server)
+    yield from files
+    if reason is not None:
+        yield _restart()
+        yield minio_gate.after_start(server)
+    elif certificate_changes:
+        yield minio_gate.reloaded(server)
+
+
+def _silent(ready: Ready) -> str | None:
+    """Why a server with the right configuration is restarted: others serve, and it does not."""
+    return None if ready.member["answers"] or not ready.cluster_serves else f"it {minio_gate.words(ready.member)}"
+
+
+def _refilled(ready: Ready) -> Iterator[PyinfraCommand]:
+    """Folders of drives that were replaced under the running server, and the wait until they are filled again."""
+    drives = ready.found["drives"]
+    yield from minio_drive.folders(drives)
+    waiting = {mount: said for mount, one in drives.items() if (said := minio_gate.unhealed(one)) is not None}
+    for mount, said in waiting.items():
+        changes.attribute(f"drive {mount}", said, "healed")
+    if waiting:
+        yield minio_gate.healed(list(waiting), ready.server.node)
+
+
+def _certificate(ready: Ready, certificate_changes: bool) -> Iterator[PyinfraCommand]:
+    if ready.found["certificate"] == ready.found["served_certificate"] and not certificate_changes:
+        host.noop(f"{UNIT} runs as declared")
+        return
+    changes.attribute(f"{UNIT} certificate", "the one before", "reloaded")
+    yield minio_gate.reloaded(ready.server)
+
+
+_read: WeakKeyDictionary[object, Found | Unknown] = WeakKeyDictionary()
+
+
+def _found(server: Server) -> Found | Unknown:
+    """Read once a host while the plan is made, where two operations ask; anew whenever one is carried out."""
+    if getattr(host.state, "is_executing", False):
+        return _state(server)
+    here = ctx_host.get()
+    if here not in _read:
+        _read[here] = _state(server)
+    return _read[here]
+
+
+def _state(server: Server) -> Found | Unknown:
+    return host.get_fact(
+        State,
+        node=server.node,
+        members=dict(server.members),
+        port=server.port,
+        files=[LAYOUT, ENVIRONMENT, UNIT_FILE],
+        unread_files=[ROOT_PASSWORD, KMS_KEY, TRUST],
+        mounts=server.mounts,
+    )
+
+
+def _ready(server: Server, root: HiddenValue, kms_key: HiddenValue) -> Ready | str:
+    """The server as it was found and should be; a sentence if it cannot be converged."""
+    where = f"cannot converge MinIO on {server.node}"
+    if sentence := malformed(server):
+        return f"{where}: {sentence}"
+    found = _found(server)
+    if isinstance(found, Unknown):
+        return f"{where}: its state could not be read; see the error above"
+    try:
+        wanted = {
+            LAYOUT: Wanted(layout_yaml(server)),
+            ENVIRONMENT: Wanted(environment(server)),
+            ROOT_PASSWORD: Wanted(root, "400", exact=True),
+            KMS_KEY: Wanted(HiddenValue(f"{KEY_NAME}:{kms_key.unmask()}"), "400", exact=True),
+            UNIT_FILE: Wanted(unit_text(server)),
+        }
+    except (StoreError, ValueError) as error:
+        return f"{where}: {error}"
+    return config_file.obstacle({path: found["files"][path] for path in wanted}) or Ready(server, found, wanted)
+
+
+def _forbidden(ready: Ready, restart_together: bool) -> dict[str, str | None]:
+    """{rule: why it refuses; None if it does not}."""
+    has_data = any(one["format"] for one in ready.found["drives"].values())
+    interrupted = ready.apart and ready.cluster_serves and not restart_together
+    asked = "allow it with restart_together=True in object_storage, apply, and take that out again"
+    return {
+        KEYS_RULE: _other_key(ready) if has_data else None,
+        POOLS_RULE: _edited_pools(ready) if has_data else None,
+        TOGETHER_RULE: f"{_interruption(ready)}; {asked}" if interrupted else None,
+    }
+
+
+def _interruption(ready: Ready) -> str:
+    count = len(ready.server.members)
+    return f"{', '.join(ready.apart)} must change on {count} of {count} servers at once: none answers for some seconds"
+
+
+def _other_key(ready: Ready) -> str | None:
+    wanted = ready.wanted[KMS_KEY].sha256
+    known = {
+        KMS_KEY: ready.found["files"][KMS_KEY]["sha256"],
+        "the running server's": ready.found["process"]["files"][KMS_KEY],
+    }
+    other = [place for place, digest in known.items() if digest not in (None, wanted)]
+    if not other:
+        return None
+    return (
+        f"{other[0]} is another key than the store's, and what is on the drives opens with no other: if this is not the"
+        f" store that the cluster was made with, put that one back; if {KMS_KEY} was changed by hand, remove it"
+    )
+
+
+def _edited_pools(ready: Ready) -> str | None:
+    """Pools that are there stay as they are, in their order. Source: MinIO, cmd/erasure-server-pool.go."""
+    live = ready.found["process"]["layout"] or ready.found["files"][LAYOUT]["content"]
+    before, declared = pools_of(live or ""), pools_of(ready.wanted[LAYOUT].text) or []
+    if before is None or declared[: len(before)] == before:
+        return None
+    kept = sum(1 for old, new in zip(before, declared, strict=False) if old == new)
+    return (
+        f"{kept} of the {len(before)} pools that hold data are declared as they are, {len(declared)} are declared;"
+        f" declare those of {LAYOUT} again, in their order, and append a new one"
+    )
+
+
+def _configured(ready: Ready) -> Iterable[StringCommand]:
+    """Commands for the server's files; a unit whose file changes is enabled in any case."""
+    found, changed, commands = ready.found, False, []
+    for path, wanted in ready.wanted.items():
+        new = config_file.converge(path, found["files"][path], wanted)
+        commands += new
+        changed = changed or (path == UNIT_FILE and bool(new))
+    if changed or found["needs_daemon_reload"]:
+        commands.append(StringCommand("systemctl daemon-reload"))
+    if changed or found["enabled"] != "enabled":
+        if found["enabled"] not in ("enabled", ""):
+            changes.attribute(f"{UNIT} at boot", found["enabled"], "enabled")
+        commands.append(StringCommand(f"systemctl unmask {UNIT}; systemctl enable {UNIT}"))
+    return commands
+
+
+def _restart() -> StringCommand:
+    """Not waited for by systemd, which would wait for ever: gates do."""
+    return StringCommand(f"systemctl reset-failed {UNIT} 2>/dev/null || true; systemctl restart --no-block {UNIT}")
