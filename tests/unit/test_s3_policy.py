@@ -13,9 +13,11 @@ from unterbau.domain.s3_policy import (
     ACTIONS,
     DESTRUCTIVE,
     allowed,
+    appending,
     bucket_document,
     document,
     matches,
+    may_replace,
     normalised,
     unknown_actions,
 )
@@ -113,6 +115,28 @@ def test_unknown_actions_are_named() -> None:
 )
 def test_what_a_writer_may_destroy(statements: list[Said], may: list[str]) -> None:
     assert allowed(statements, DESTRUCTIVE, "backups") == may
+
+
+def test_an_appender_may_write_and_nothing_that_takes_away() -> None:
+    said = appending("backups")
+    assert allowed(said, (*DESTRUCTIVE, "s3:PutObject", "s3:GetObject", "s3:ListBucket"), "backups") == [
+        "s3:PutObject",
+        "s3:GetObject",
+        "s3:ListBucket",
+    ]
+    assert not may_replace(said, "backups")
+    assert allowed(said, ACTIONS, "others") == []
+
+
+@pytest.mark.parametrize("left_out", [2, 3])
+def test_each_of_the_two_denials_is_needed(left_out: int) -> None:
+    said = [one for number, one in enumerate(appending("backups")) if number != left_out]
+    assert may_replace(said, "backups")
+
+
+def test_denials_for_another_bucket_are_none() -> None:
+    assert may_replace([Said(("s3:PutObject",)), *appending("others")], "backups")
+    assert not may_replace([Said(("s3:GetObject",))], "backups")  # whoever may not put replaces nothing
 
 
 names = st.lists(st.sampled_from(ACTIONS), min_size=1, max_size=4)

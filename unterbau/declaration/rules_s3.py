@@ -14,12 +14,15 @@ from unterbau.declaration.s3 import BUILT_IN, OURS, S3ServiceAccount, S3Statemen
 from unterbau.declaration.storage import ObjectStorage, S3Endpoint
 from unterbau.declaration.view import View
 from unterbau.domain import erasure
-from unterbau.domain.s3_policy import DESTRUCTIVE, allowed
+from unterbau.domain.s3_policy import DESTRUCTIVE, Said, allowed, may_replace
+
+
+def _bucket_tuples(view: View) -> list[str]:
+    return sorted({name for data in view.data.values() for name in data if is_buckets(name)})
 
 
 def _buckets(view: View) -> list[Any]:
-    names = sorted({name for data in view.data.values() for name in data if is_buckets(name)})
-    return [one for name in names for one in view.each(name)]
+    return [one for name in _bucket_tuples(view) for one in view.each(name)]
 
 
 def _endpoints(view: View) -> list[S3Endpoint]:
@@ -120,6 +123,8 @@ def named_there(view: View) -> Iterator[Problem]:
     accounts = view.each("s3_service_accounts")
     wanted += [(one, "user", one.user, users) for one in accounts]
     wanted += [(one, "policy", one.policy, policies) for one in accounts if one.policy]
+    buckets = [name for kind in _bucket_tuples(view) for name in view.names(kind)]
+    wanted += [(one, "appends_to", name, buckets) for one in view.each("s3_policies") for name in one.appends_to]
     wanted += [(one, "writers", name, users) for one in _buckets(view) for name in one.writers]
     for one, field, name, known in wanted:
         if name not in known:
@@ -131,22 +136,28 @@ def writers_only_write(view: View) -> Iterator[Problem]:
     """A writer of a bucket may not delete what it wrote, nor shorten how long that is kept."""
     users = {one.name: one for one in view.each("s3_users")}
     for bucket in _buckets(view):
+        if bucket.writers and bucket.lock_days and bucket.lock_mode != "COMPLIANCE":
+            found = "'GOVERNANCE' with writers, who can shorten it in MinIO whatever their policies say"
+            yield view.at(bucket, "lock_mode", found, '"COMPLIANCE", which nobody shortens')
         for user in (users[name] for name in bucket.writers if name in users):
             statements, complete = _statements(view, user)
             if may := allowed(statements, DESTRUCTIVE, bucket.name):
                 found = f"{user.name!r}, who may {', '.join(may)}"
                 yield view.at(bucket, "writers", found, "users whose policies do not allow that on this bucket")
+            if bucket.lock_days and complete and may_replace(statements, bucket.name):
+                found = f"{user.name!r}, who may replace a version in place"
+                yield view.at(bucket, "writers", found, f"users whose policies say appends_to=({bucket.name!r},)")
             if complete and not allowed(statements, ("s3:PutObject",), bucket.name):
                 yield view.at(bucket, "writers", f"{user.name!r}, who may not s3:PutObject", "users who may write")
 
 
-def _statements(view: View, user: S3User) -> tuple[list[S3Statement], bool]:
+def _statements(view: View, user: S3User) -> tuple[list[S3Statement | Said], bool]:
     """What its policies and those of its groups say; whether all of that is known."""
-    policies = {one.name: one.statements for one in view.each("s3_policies")}
+    policies = {one.name: one.every_statement for one in view.each("s3_policies")}
     groups = {one.name: one.policies for one in view.each("s3_groups")}
     held = [*user.policies, *(name for group in user.groups for name in groups.get(group, ()))]
     found = [one for name in held for one in policies.get(name, ())]
-    valid = [one for one in found if view.collector.valid(one)]
+    valid = [one for one in found if isinstance(one, Said) or view.collector.valid(one)]
     return valid, valid == found and all(name in policies for name in held)
 
 

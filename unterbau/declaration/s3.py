@@ -12,7 +12,7 @@ from unterbau.declaration.explain import near, rule
 from unterbau.declaration.fields import Many, Slug, Some, different, matching
 from unterbau.declaration.secret import Ref
 from unterbau.declaration.storage import AccessKey
-from unterbau.domain.s3_policy import ACTIONS, unknown_actions
+from unterbau.domain.s3_policy import ACTIONS, Said, appending, unknown_actions
 
 OURS = "unterbau"  # the bucket with the marks of what is ours, and the deploys' own identity
 BUILT_IN = ("consoleAdmin", "diagnostics", "readonly", "readwrite", "writeonly")
@@ -61,6 +61,7 @@ Origins = Annotated[Some[Origin], AfterValidator(different)]
 Methods = Annotated[Some[Method], AfterValidator(different)]
 Headers = Annotated[Many[Header], AfterValidator(different)]
 Names = Annotated[Many[Slug], AfterValidator(different)]
+Buckets = Annotated[Many[BucketName], AfterValidator(different)]
 Users = Annotated[Many[AccessKey], AfterValidator(different)]
 LockMode = Literal["GOVERNANCE", "COMPLIANCE"]
 
@@ -117,7 +118,7 @@ class S3Statement(Declaration):
 Expiries = Many[Annotated[LifecycleRule, made_of(LifecycleRule)]]
 CorsRules = Many[Annotated[CorsRule, made_of(CorsRule)]]
 BucketStatements = Many[Annotated[BucketStatement, made_of(BucketStatement)]]
-S3Statements = Some[Annotated[S3Statement, made_of(S3Statement)]]
+S3Statements = Many[Annotated[S3Statement, made_of(S3Statement)]]
 
 
 class Bucket(Declaration):
@@ -155,7 +156,21 @@ class S3Policy(Declaration):
     """What users and groups that have it may do."""
 
     name: Slug = Field(description="unique; none of the engine's own")
-    statements: S3Statements = Field(description="what it allows and denies")
+    statements: S3Statements = Field((), description="what it allows and denies")
+    appends_to: Buckets = Field(
+        (), description="buckets that it may write, read and list, and never delete or replace in"
+    )
+
+    @model_validator(mode="after")
+    def _says_something(self) -> S3Policy:
+        if not self.statements and not self.appends_to:
+            raise rule("statements", "a policy that says nothing", "statements=… or appends_to=…")
+        return self
+
+    @property
+    def every_statement(self) -> tuple[S3Statement | Said, ...]:
+        """The declared ones, and those that `appends_to` stands for."""
+        return (*self.statements, *(said for bucket in self.appends_to for said in appending(bucket)))
 
 
 class S3Group(Declaration):

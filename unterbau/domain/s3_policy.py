@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 VERSION = "2012-10-17"
@@ -37,9 +38,16 @@ DESTRUCTIVE = tuple(
         "BypassGovernanceRetention", "DeleteBucket", "DeleteBucketPolicy", "DeleteObject", "DeleteObjectVersion",
         "ForceDeleteBucket", "PutBucketObjectLockConfiguration", "PutBucketPolicy", "PutBucketVersioning",
         "PutLifecycleConfiguration", "PutObjectLegalHold", "PutObjectRetention", "PutReplicationConfiguration",
-        "ReplicateDelete",
+        "ReplicateDelete", "ReplicateObject",
     )
 )  # fmt: skip
+PUT = "s3:PutObject"
+# Requests by which MinIO lets whoever may put an object replace a version that is under retention: one that names the
+# version, and a form upload. Source: cmd/bucket-object-lock.go and PostPolicyBucketHandler; tried.
+REPLACING: tuple[dict[str, dict[str, tuple[str, ...]]], ...] = (
+    {"StringLike": {"s3:versionid": ("?*",)}},
+    {"StringEquals": {"s3:authType": ("POST",)}},
+)
 
 
 class Statement(Protocol):
@@ -67,6 +75,39 @@ class BucketStatement(Statement, Protocol):
     def prefixes(self) -> Sequence[str]: ...  # noqa: D102
     @property
     def principals(self) -> Sequence[str]: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class Said:
+    """A statement that the platform itself says."""
+
+    actions: Sequence[str]
+    resources: Sequence[str]
+    effect: str = "Allow"
+    conditions: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
+
+
+def appending(bucket: str) -> tuple[Said, ...]:
+    """What a writer needs that may write, read and list, but neither delete nor replace what it wrote."""
+    uploads = ("s3:AbortMultipartUpload", "s3:ListMultipartUploadParts")
+    return (
+        Said((PUT, "s3:GetObject", *uploads), (f"{bucket}/*",)),
+        Said(("s3:GetBucketLocation", "s3:ListBucket", "s3:ListBucketMultipartUploads"), (bucket,)),
+        *(Said((PUT,), (f"{bucket}/*",), "Deny", conditions) for conditions in REPLACING),
+    )
+
+
+def may_replace(statements: Iterable[IdentityStatement], bucket: str) -> bool:
+    """Whether they allow to put objects and do not deny the requests that replace a version in place."""
+    own = list(statements)
+    denied = [
+        {op: {key: tuple(values) for key, values in keys.items()} for op, keys in one.conditions.items()}
+        for one in own
+        if one.effect == "Deny"
+        and _names([one], PUT)
+        and any(matches(name, f"{bucket}/any/key") for name in one.resources)
+    ]
+    return bool(allowed(own, (PUT,), bucket)) and not all(one in denied for one in REPLACING)
 
 
 def document(statements: Iterable[IdentityStatement]) -> dict[str, Any]:

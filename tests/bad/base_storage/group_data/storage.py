@@ -33,6 +33,7 @@ buckets_platform = (
         name="backups",
         versioning=True,
         lock_days=30,
+        lock_mode="COMPLIANCE",
         lifecycle=(LifecycleRule(name="old", expire_noncurrent_days=60),),
         writers=("writer",),
     ),
@@ -46,16 +47,17 @@ buckets = (
     ),
 )
 s3_policies = (
+    S3Policy(name="write", appends_to=("backups",)),
     S3Policy(
-        name="write",
+        name="read",
         statements=(
-            S3Statement(actions=("s3:PutObject", "s3:GetObject"), resources=("backups/*",)),
+            S3Statement(actions=("s3:GetObject", "s3:GetObjectVersion"), resources=("backups/*",)),
             S3Statement(actions=("s3:ListBucket",), resources=("backups",)),
         ),
     ),
     S3Policy(name="all", statements=(S3Statement(actions=("s3:*",), resources=("*",)),)),
 )
-s3_groups = (S3Group(name="operators", policies=("all",)),)
+s3_groups = (S3Group(name="operators", policies=("all", "read")),)
 s3_users = (
     S3User(name="writer", secret=SecretRef("s3/writer"), policies=("write",)),
     S3User(name="admin", secret=SecretRef("s3/writer"), groups=("operators",)),
