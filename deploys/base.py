@@ -27,6 +27,7 @@ def base() -> None:
         node=host.data.node.name,
         addresses=addresses("all"),
         domain=host.data.network.domain,
+        services={"s3": str(host.data.node.address)} if host.data.get("object_storage") else {},
         name="names of all nodes",
     )
     package.installed(names=sorted(host.data.base_packages), name="packages")

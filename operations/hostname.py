@@ -22,20 +22,24 @@ LOCAL = (
 )
 
 
-def hosts_file(addresses: Mapping[str, str], domain: str) -> str:
+def hosts_file(addresses: Mapping[str, str], domain: str, services: Mapping[str, str]) -> str:
     """The full name comes first: `hostname --fqdn` says it. No 127.0.1.1: a node is known by its real address."""
-    nodes = (f"{address} {name}.{domain} {name}" for name, address in sorted(addresses.items()))
+    nodes = [f"{address} {name}.{domain} {name}" for name, address in sorted(addresses.items())]
+    nodes += [f"{address} {name}.{domain}" for name, address in sorted(services.items())]
     return "\n".join(["# Every node of the inventory; changes made here are undone.", *LOCAL, "", *nodes, ""])
 
 
 @operation()
-def known(node: str, addresses: Mapping[str, str], domain: str) -> Commands:
+def known(
+    node: str, addresses: Mapping[str, str], domain: str, *, services: Mapping[str, str] | None = None
+) -> Commands:
     """The node is called `node`, now and after a boot, and knows every node by short and by full name.
 
     Args:
         node: short host name.
         addresses: {name: address} of all nodes, this one too.
         domain: what full names end in, without the leading dot.
+        services: {name: address} of what this node reaches by a name of its own, such as its S3 gateway.
     """
     state = host.get_fact(State)
     if isinstance(state, Unknown):
@@ -44,7 +48,7 @@ def known(node: str, addresses: Mapping[str, str], domain: str) -> Commands:
     if sentence := config_file.obstacle(state["files"]):
         yield from changes.refuse(sentence)
         return
-    wanted = {"/etc/hostname": f"{node}\n", "/etc/hosts": hosts_file(addresses, domain)}
+    wanted = {"/etc/hostname": f"{node}\n", "/etc/hosts": hosts_file(addresses, domain, services or {})}
     _, commands = config_file.converge_texts(state["files"], wanted)
     if state["running"] != node:
         changes.attribute("kernel.hostname", state["running"], node)

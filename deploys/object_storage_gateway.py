@@ -1,0 +1,42 @@
+"""The S3 gateway on every node: applications speak with their own node, by the name s3.<domain>."""
+
+from __future__ import annotations
+
+from pyinfra import host
+from pyinfra.api import deploy
+
+from deploys import pki
+from deploys.base import addresses
+from deploys.object_storage import endpoint, is_member
+from facts.s3_gateway import USER
+from operations import package, s3_gateway
+from operations.s3_gateway_config import Gateway
+from unterbau.declaration import ObjectStorage
+
+
+@deploy("gateway")
+def gateway() -> None:
+    """After the members: HAProxy starts without them too, and says 503 until they serve."""
+    declared: ObjectStorage = host.data.object_storage
+    package.installed(names=["curl", "haproxy", "nftables", "openssl"], name="packages")
+    name = f"s3.{host.data.network.domain}"
+    leaf = pki.leaf(
+        service="s3-gateway",
+        user=USER,
+        group=USER,
+        dns_names=[name, "localhost"],
+        addresses=["127.0.0.1"],
+        usages=("server",),
+    )
+    members = {node: address for pool in declared.pools for node, address in addresses(pool.nodes).items()}
+    wanted = Gateway(
+        address=str(host.data.node.address),
+        port=declared.gateway_port,
+        members=members,
+        gateways=list(addresses("all").values()),
+        member_port=endpoint().port,
+        domain=host.data.network.domain,
+    )
+    s3_gateway.running(gateway=wanted, certificate_changes=leaf.will_change, name="HAProxy", _serial=True)
+    if is_member():
+        s3_gateway.drained(gateway=wanted, node=host.data.node.name, name="farewell of the member")
