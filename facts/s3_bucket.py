@@ -80,8 +80,8 @@ class Usage(FactBase[Content | Unknown | AfterApply]):
         return UNKNOWN
 
     @override
-    def command(self, name: str) -> str:
-        return f"bucket_usage {json.dumps({'name': name})}"
+    def command(self, bucket: str) -> str:
+        return f"bucket_usage {json.dumps({'name': bucket})}"
 
     @override
     def process(self, output: list[str]) -> Content | Unknown | AfterApply:

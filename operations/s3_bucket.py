@@ -43,7 +43,7 @@ def exactly(buckets: list[Bucket], *, deletions: Sequence[str] = ()) -> Commands
     ours: Mapping[str, Mark] = marks if isinstance(marks, dict) else {}
     pairs = [(bucket, there[bucket.name]) for bucket in buckets if bucket.name in there and bucket.name in ours]
     leaving = sorted({*ours} & {*there} - {bucket.name for bucket in buckets})
-    contents: Mapping[str, Counted] = {name: host.get_fact(Usage, name=name) for name in leaving}
+    contents: Mapping[str, Counted] = {name: host.get_fact(Usage, bucket=name) for name in leaving}
     asked = [answer for pair in pairs for answer in compliance(*pair)]
     for passed, arithmetic in asked:
         yield from changes.rule(RULE, passed=passed, arithmetic=arithmetic)

@@ -10,7 +10,7 @@ from facts.s3_bucket import Bucket as Found
 from facts.s3_bucket import Content
 from operations.s3_bucket_settings import Bucket
 from unterbau.declaration.s3 import bucket_name
-from unterbau.domain.s3_bucket import COMPLIANCE, shortens, shown_bytes, shown_lock
+from unterbau.domain.s3_bucket import COMPLIANCE, counted, shortens, shown_bytes, shown_lock
 from unterbau.domain.unknown import AfterApply, Unknown
 
 Counted = Content | Unknown | AfterApply
@@ -71,11 +71,12 @@ def staying(contents: Mapping[str, Counted], deletions: Sequence[str]) -> Iterat
             yield f"cannot delete the bucket {name}: what is in it could not be counted; see the error above"
         elif content["retained"]:
             yield (
-                f"cannot delete the bucket {name}: of its newest {content['looked_at']} versions {content['retained']} "
-                f"are under retention, the last until {content['retained_until']}; wait until then, and plan again"
+                f"cannot delete the bucket {name}: found {counted(content['retained'], 'version')} under retention "
+                f"among its newest {content['looked_at']}, the last until {content['retained_until']}; wait until then"
             )
         elif content["on_hold"]:
-            yield f"cannot delete the bucket {name}: {content['on_hold']} versions are under a legal hold; end it first"
+            held = counted(content["on_hold"], "version")
+            yield f"cannot delete the bucket {name}: found {held} under a legal hold; end it first"
 
 
 def goes(content: Counted) -> str:
@@ -83,6 +84,10 @@ def goes(content: Counted) -> str:
     if not isinstance(content, dict):
         return "of unknown content"
     many = "" if content["complete"] else "more than "
-    uploads = f", {content['uploads']} unfinished uploads" if content["uploads"] else ""
-    counted = f"{content['objects']} objects, {content['versions']} versions, {shown_bytes(content['bytes'])}"
-    return f"{many}{counted}{uploads}"
+    parts = [
+        counted(content["objects"], "object"),
+        counted(content["versions"], "version"),
+        shown_bytes(content["bytes"]),
+        *([counted(content["uploads"], "unfinished upload")] if content["uploads"] else []),
+    ]
+    return many + ", ".join(parts)

@@ -125,12 +125,8 @@ def running(  # noqa: PLR0917  # what a process needs
         awaited(lambda: healthy(server, health), process, folder / "log")
         yield server
     finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        process.kill()  # what it holds is nobody's
+        process.wait()
 
 
 def healthy(server: Server, path: str) -> bool:

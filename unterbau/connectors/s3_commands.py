@@ -17,8 +17,9 @@ from unterbau.connectors.s3_client import METHODS, S3Client
 from unterbau.connectors.s3_engine import Engine
 from unterbau.connectors.s3_marks import Marks
 from unterbau.connectors.s3_minio import MinioEngine
+from unterbau.connectors.s3_seaweedfs import SeaweedFs
 
-ENGINES: Mapping[str, type[Engine]] = {"minio": MinioEngine, "aws": Engine}
+ENGINES: Mapping[str, type[Engine]] = {"minio": MinioEngine, "seaweedfs": SeaweedFs, "aws": Engine}
 LARGEST_TEXT_BYTES = 1 << 20
 BUCKET = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"  # as the engines take them; an ARN would be another service
 READING = s3_engine.READING | {"describe_buckets", "bucket_usage", "marks", "features"}

@@ -39,7 +39,7 @@ class Engine:
     """An engine that has nothing but S3. Others say what they have, in `features`, in methods named as commands."""
 
     name: ClassVar[str] = "aws"
-    features: ClassVar[frozenset[str]] = EVERYWHERE | {"cors"}
+    features: ClassVar[frozenset[str]] = EVERYWHERE | {"cors", "abort_multipart"}
     instead: ClassVar[dict[str, str]] = {}  # what to do where a feature is missing
     health: ClassVar[str] = "/"  # a path that answers 2xx where a server can be asked
 

@@ -102,10 +102,10 @@ def cors(rules: Iterable[CorsRule]) -> list[dict[str, Any]]:
 
 
 def normalised_cors(rules: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Rules to compare by. Their order stays: the first that fits counts."""
+    """Rules to compare by. Their order stays: the first that fits counts. Engines differ in how they say no age: 0."""
     return [
         {key: sorted(value) if isinstance(value, list | tuple) else value for key, value in sorted(rule.items())
-         if value not in ([], (), "", None)}
+         if value not in ([], (), "", 0, None)}
         for rule in rules
     ]  # fmt: skip
 
@@ -119,7 +119,7 @@ def shown_lock(lock: Lock | None) -> str:
     """As plans show it: "30 days, GOVERNANCE"; "" without object lock."""
     if lock is None:
         return ""
-    return f"{lock['days']} days, {lock['mode']}" if lock["days"] else "no retention by itself"
+    return f"{counted(lock['days'], 'day')}, {lock['mode']}" if lock["days"] else "no retention by itself"
 
 
 def shortens(found: Lock, wanted: Lock) -> bool:
@@ -136,3 +136,8 @@ def shown_bytes(count: int) -> str:
             break
         size, unit = size / 1024, larger
     return f"{size:.4g} {unit}"
+
+
+def counted(count: int, noun: str) -> str:
+    """1 is "1 day", 2 is "2 days"."""
+    return f"{count} {noun}{'s' * (count != 1)}"
