@@ -23,7 +23,7 @@ def object_storage() -> None:
     binary = artifact("minio")
     package.installed(names=["curl", "openssl", "xfsprogs"], name="packages")
     service_account.present(account=USER, home="/nonexistent", name="account")
-    # Nobody may read it: a server that can read itself refuses members with another binary, and upgrades could not roll.
+    # Nobody may read it: a server that can read itself refuses members with another binary, so upgrades could not roll.
     pinned.installed(artifact=binary, mode="0711", name="binary")
     pinned.installed(artifact=artifact("mc"), name="client for operators")
     certificate = pki.leaf(service="minio", user=USER, group=USER)

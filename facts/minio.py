@@ -143,7 +143,7 @@ def sets_of(output: Sequence[str]) -> dict[str, dict[str, SetHealth]]:
         number = int(float(said[3]))
         one = found.setdefault(name, {}).setdefault(f"{labels['pool']}/{labels['set']}", {"online": 0, "healing": 0})
         one["online" if said[1] == "online" else "healing"] = number
-    return found
+    return dict(sorted(found.items()))
 
 
 class Health(TypedDict):

@@ -64,10 +64,13 @@ fi
 
 def reading_drives(mounts: Iterable[str]) -> str:
     """Shell text that prints tab-separated rows of each drive, and a line of `config_file.reading` of its folder."""
-    return "\n".join(
-        f"mount={shlex.quote(mount)}; folder={shlex.quote(folder_of(mount))}{_READ}{reading([folder_of(mount)], content=False)}"
-        for mount in mounts
-    )
+    texts = []
+    for mount in mounts:
+        folder = folder_of(mount)
+        texts.append(
+            f"mount={shlex.quote(mount)}; folder={shlex.quote(folder)}{_READ}{reading([folder], content=False)}"
+        )
+    return "\n".join(texts)
 
 
 def drives_of(output: Sequence[str]) -> dict[str, DriveState]:

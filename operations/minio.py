@@ -13,7 +13,7 @@ from pyinfra.context import ctx_host
 
 from facts.minio import ENVIRONMENT, KMS_KEY, LAYOUT, ROOT_PASSWORD, TRUST, UNIT, MemberApi, State
 from facts.minio import Server as Found
-from operations import config_file, minio_drive, minio_gate, service
+from operations import config_file, minio_gate, service
 from operations.config_file import Commands, Wanted
 from operations.minio_config import (
     KEY_NAME,
@@ -66,7 +66,7 @@ class Ready:
         """What the running process has and the declaration has not, of that which all must change at once."""
         process = self.found["process"]
         is_now = {
-            LAYOUT: process["layout"] == self.wanted[LAYOUT].text,
+            LAYOUT: pools_of(process["layout"] or "") == pools_of(self.wanted[LAYOUT].text),
             ENVIRONMENT: process["environment"] == environment_digest(self.server),
             ROOT_PASSWORD: process["files"][ROOT_PASSWORD] == self.wanted[ROOT_PASSWORD].sha256,
             KMS_KEY: process["files"][KMS_KEY] == self.wanted[KMS_KEY].sha256,
@@ -179,10 +179,9 @@ def _silent(ready: Ready) -> str | None:
 
 
 def _refilled(ready: Ready) -> Iterator[PyinfraCommand]:
-    """Folders of drives that were replaced under the running server, and the wait until they are filled again."""
-    drives = ready.found["drives"]
-    yield from minio_drive.folders(drives)
-    waiting = {mount: said for mount, one in drives.items() if (said := minio_gate.unhealed(one)) is not None}
+    """The wait until drives that were replaced under the running server are filled again; MinIO sees them by itself."""
+    found = ready.found["drives"].items()
+    waiting = {mount: said for mount, one in found if (said := minio_gate.unhealed(one)) is not None}
     for mount, said in waiting.items():
         changes.attribute(f"drive {mount}", said, "healed")
     if waiting:
@@ -262,10 +261,8 @@ def _interruption(ready: Ready) -> str:
 
 def _other_key(ready: Ready) -> str | None:
     wanted = ready.wanted[KMS_KEY].sha256
-    known = {
-        KMS_KEY: ready.found["files"][KMS_KEY]["sha256"],
-        "the running server's": ready.found["process"]["files"][KMS_KEY],
-    }
+    process = ready.found["process"]["files"][KMS_KEY]
+    known = {KMS_KEY: ready.found["files"][KMS_KEY]["sha256"], "what the server runs with": process}
     other = [place for place, digest in known.items() if digest not in (None, wanted)]
     if not other:
         return None

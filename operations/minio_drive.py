@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import posixpath
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from pyinfra import host, inventory
 from pyinfra.api import StringCommand, operation
-from pyinfra.api.exceptions import PyinfraError
 
 from facts.minio import USER
 from facts.minio_drive import Drives, DriveState, Format, folder_of
@@ -60,30 +58,24 @@ def present(server: Server) -> Commands:
 
 def unusable(mount: str, drive: DriveState) -> str | None:
     """Why MinIO cannot be given this drive, as a sentence; None if it can."""
-    if drive["error"] is not None:
-        return (
-            f"{mount} does not answer ({drive['error']}); unmount it, replace the drive, make an XFS on it"
-            f" (`mkfs.xfs`), mount it there, then apply again: MinIO puts back what was on it"
-        )
-    if drive["file_system"] is None:
-        return (
-            f"found no file system of its own at {mount}: it is a folder of another one; mount the drive there, in"
-            " /etc/fstab too, then apply again"
-        )
-    if drive["file_system"] != "xfs":
-        return (
-            f"found {drive['file_system']} at {mount}; MinIO wants XFS: make one on an empty drive and mount it there"
-        )
-    if drive["folder"]["kind"] not in ("absent", "directory"):
-        return f"found a {drive['folder']['kind']} at {folder_of(mount)}; move it away"
-    if drive["format_damaged"]:
-        return (
-            f"{folder_of(mount)}/.minio.sys/format.json cannot be read as MinIO's; if the drive is to be filled anew,"
-            f" move {folder_of(mount)} away, then apply again"
-        )
-    if drive["foreign_entries"]:
-        return f"found {drive['foreign_entries']} entries in {folder_of(mount)} that are not MinIO's; move them away"
-    return None
+    folder, kind = folder_of(mount), drive["folder"]["kind"]
+    wrong = (
+        (drive["error"] is not None, f"{mount} does not answer ({drive['error']}); {_REPLACE}"),
+        (drive["file_system"] is None, f"found no file system of its own at {mount}, a folder of another; {_MOUNT}"),
+        (drive["file_system"] != "xfs", f"found {drive['file_system']} at {mount}, MinIO wants XFS; {_REPLACE}"),
+        (kind not in ("absent", "directory"), f"found a {kind} at {folder}; move it away"),
+        (drive["format_damaged"], f"{folder}/.minio.sys/format.json is not what MinIO writes; {_EMPTY}"),
+        (drive["foreign_entries"] > 0, f"found {drive['foreign_entries']} entries not MinIO's in {folder}; move them"),
+    )
+    return next((sentence for is_so, sentence in wrong if is_so), None)
+
+
+_MOUNT = "mount the drive there, in /etc/fstab too, then apply again"
+_REPLACE = (
+    "unmount it, replace the drive, make an XFS on it (`mkfs.xfs`), mount it there, then apply again: MinIO puts back"
+    " what belongs on it"
+)
+_EMPTY = "if it is to be filled anew, move MinIO's folder away, then apply again: MinIO heals it"
 
 
 def unsettled(drive: DriveState) -> str | None:
@@ -123,8 +115,8 @@ def _of_another(taken: Format, clusters: Counter[str]) -> str | None:
     if taken["cluster"] == most or clusters[taken["cluster"]] == count:
         return None
     return (
-        f"was formatted by the cluster {taken['cluster']}, {count} drives here are of {most}; put the right drive there,"
-        " or, if nothing on it is needed, empty it, then apply again: MinIO heals it"
+        f"was formatted by the cluster {taken['cluster']}, {count} drives here are of {most}; put the right drive"
+        f" there; {_EMPTY}"
     )
 
 
@@ -137,26 +129,22 @@ def _misplaced(server: Server, mount: str, taken: Format, others: Mapping[str, F
         found = f"{len(known)} in sets of {len(taken['sets'][0])}"
         return f"belongs to a pool of {found} drives, declared are {declared}; a pool never changes: append one"
     if taken["drive"] not in known:
-        return "is a drive that its own pool does not know; empty it, then apply again: MinIO heals it"
+        return f"is a drive that its own pool does not know; {_EMPTY}"
     if (place := known.index(taken["drive"])) != position:
         node, at = pool.endpoints[place]
         return f"is the drive of {node} {at}; put each drive where it was, then apply again"
     twin = next((name for name, one in others.items() if one["drive"] == taken["drive"]), None)
-    return f"is a copy of the drive of {twin}; empty the copy, then apply again" if twin else None
+    return f"is a copy of the drive of {twin}; {_EMPTY}" if twin else None
 
 
 def _others(server: Server) -> dict[str, Format]:
-    """{"NODE/MOUNT": format} of all other members' drives that can be read: who is down is looked at when it is back."""
+    """{"NODE MOUNT": format} of the other members' drives, of those in this run: nobody is called up for it."""
     found: dict[str, Format] = {}
     for one in inventory:
-        if not one.data.get("node") or one.data.node.name == server.node or one.data.node.name not in server.members:
+        name = one.data.node.name if one.data.get("node") else None
+        if name == server.node or name not in server.members or not one.connected:
             continue
-        mounts = [m for pool in server.pools if one.data.node.name in pool.nodes for m in pool.mounts]
-        try:
-            said = one.get_fact(Drives, mounts=mounts)
-        except (PyinfraError, OSError):
-            continue
+        said = one.get_fact(Drives, mounts=[m for pool in server.pools if name in pool.nodes for m in pool.mounts])
         if not isinstance(said, Unknown):
-            places = {posixpath.join(one.data.node.name, mount.lstrip("/")): mount for mount in mounts}
-            found |= {place: taken for place, m in places.items() if m in said and (taken := said[m]["format"])}
+            found |= {f"{name} {mount}": drive["format"] for mount, drive in said.items() if drive["format"]}
     return found

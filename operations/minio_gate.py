@@ -126,11 +126,13 @@ def healed(mounts: list[str], node: str) -> FunctionCommand:
 def _await_healing(host: Host, mounts: list[str], failing: str) -> bool:
     moved = said = time.monotonic()
     last: list[object] = []
+    whole = 0
     while True:
         found = host.get_fact(Drives, mounts=mounts)
         drives = {} if isinstance(found, Unknown) else found
         left = {mount: one for mount in mounts if (one := drives.get(mount)) is None or unhealed(one)}
-        if not left:
+        whole = 0 if left else whole + 1
+        if whole == 2:  # MinIO formats a drive a moment before it writes down that the drive is to be healed
             return True
         now = time.monotonic()
         if (progress := [drives.get(mount) and _progress(drives[mount]) for mount in mounts]) != last:
