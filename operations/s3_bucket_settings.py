@@ -81,6 +81,7 @@ def attributes(bucket: Bucket, found: s3_bucket.Bucket | None) -> dict[str, str]
     """As plans show them. What was versioned once is suspended, not off."""
     was = bool(found and found["versioning"])
     return {
+        "exists": "yes",  # so that a plan shows one that has nothing else
         "versioning": "enabled" if bucket.versioning else "suspended" if was else "",
         "object lock": shown_lock(bucket.lock),
         "lifecycle": text(normalised_lifecycle(bucket.lifecycle)),
@@ -94,6 +95,7 @@ def attributes(bucket: Bucket, found: s3_bucket.Bucket | None) -> dict[str, str]
 def found_attributes(found: s3_bucket.Bucket) -> dict[str, str]:
     """The same of a bucket that is there."""
     return {
+        "exists": "yes",
         "versioning": found["versioning"].lower(),
         "object lock": shown_lock(found["lock"]),
         "lifecycle": text(found["lifecycle"]),
