@@ -19,6 +19,7 @@ COMMANDS = {
     "secrets": "unterbau.secrets.cli:secrets",
     "artifacts": "unterbau.artifacts.cli:artifacts",
     "vault": "unterbau.vault.cli:vault",
+    "storage": "unterbau.storage.cli:storage",
     "lab": "unterbau.lab.cli:lab",
 }
 

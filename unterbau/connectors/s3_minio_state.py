@@ -56,16 +56,20 @@ class State(Admin):
 
     def heal_status(self, token: str) -> dict[str, Any]:
         """How it goes on since the last time it was asked: {state, error, seen, problems: [{bucket, key, version,
-        bytes, before, after}]}; `state` is running, finished or stopped, before and after are {drive: state}.
+        bytes, error, before, after}]}; before and after are {drive: state}.
+
+        `state` is running, finished, stopped, or lost: the server that healed knows nothing of it any more. It calls
+        that finished, but without a beginning. Source: MinIO, cmd/admin-heal-ops.go, PopHealStatusJSON.
         """
         identity, _, path = token.partition("@")
         answer = json.loads(self.send("POST", f"heal/{path}", clientToken=identity))
         items = [_item(one) for one in answer.get("Items") or answer.get("items") or ()]
+        state, unknown = answer.get("Summary") or answer.get("summary"), answer["StartTime"].startswith("0001-")
         return {
-            "state": answer.get("Summary") or answer.get("summary"),
-            "error": answer.get("FailureDetail") or answer.get("detail") or "",
+            "state": "lost" if state == "finished" and unknown else state,
+            "error": answer.get("Detail", ""),
             "seen": len(items),
-            "problems": [one for one in items if PROBLEMS & {*one["before"].values(), *one["after"].values()}],
+            "problems": [one for one in items if _is_problem(one)],
         }
 
 
@@ -113,11 +117,16 @@ def _sets(backend: dict[str, Any], parity: int, nodes: dict[str, Any]) -> dict[s
     return found
 
 
+def _is_problem(item: dict[str, Any]) -> bool:
+    return bool(item["error"] or PROBLEMS & {*item["before"].values(), *item["after"].values()})
+
+
 def _item(item: dict[str, Any]) -> dict[str, Any]:
     return {
         "bucket": item.get("bucket", ""),
         "key": item.get("object", ""),
         "version": item.get("versionId", ""),
         "bytes": item.get("objectSize", 0),
-        **{when: {one["endpoint"]: one["state"] for one in item[when]["drives"]} for when in ("before", "after")},
+        "error": item.get("detail", ""),
+        **{when: {one["endpoint"]: one["state"] for one in item[when]["drives"] or ()} for when in ("before", "after")},
     }

@@ -1,0 +1,1 @@
+"""What is done with object storage beside plan and apply: how it does, healing."""
