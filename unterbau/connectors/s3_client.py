@@ -271,7 +271,8 @@ def _sent(connection: _Connection, request: AWSPreparedRequest) -> requests.Resp
         {name: value.decode() if isinstance(value, bytes) else value for name, value in request.headers.items()}
     )
     timeout = (OPEN_TIMEOUT_S, ANSWER_TIMEOUT_S)
-    return connection.http.send(sent, timeout=timeout, allow_redirects=False, stream=True)
+    # The session itself would keep cookies and think of redirects.
+    return connection.http.get_adapter(request.url).send(sent, stream=True, timeout=timeout)
 
 
 def _refusal(what: str, status: int, code: str, message: str) -> S3Error:

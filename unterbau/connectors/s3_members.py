@@ -60,7 +60,7 @@ class ThroughNodes(Members):
     @override
     def ask(self, member: Member, http: requests.Session) -> str:
         answer = http.get(member.url + self._health, timeout=OPEN_TIMEOUT_S, allow_redirects=False)
-        return HEALTHY if answer.ok else f"status {answer.status_code}"
+        return HEALTHY if answer.status_code == requests.codes.ok else f"status {answer.status_code}"
 
 
 class Direct:

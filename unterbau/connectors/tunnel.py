@@ -103,7 +103,9 @@ class DirectSocket(ChannelSocket):
 
 def connect_directly(address: str, port: int) -> ChannelSocket:
     """A TCP stream to address:port from this machine; OSError within OPEN_TIMEOUT_S if there is none."""
-    return DirectSocket(socket.create_connection((address, port), OPEN_TIMEOUT_S))
+    connection = socket.create_connection((address, port), OPEN_TIMEOUT_S)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # a body follows its headers at once
+    return DirectSocket(connection)
 
 
 def public_context() -> ssl.SSLContext:
