@@ -168,7 +168,7 @@ def member(server: Server, root: HiddenValue, kms_key: HiddenValue, *, certifica
     yield from files
     if reason is not None:
         yield _restart()
-        yield minio_gate.after_start(server)
+        yield minio_gate.after_start(server) if ready.member["answers"] else minio_gate.serving(server)
     elif certificate_changes:
         yield minio_gate.reloaded(server)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import yaml
 
-from facts.minio import CERTIFICATE, CREDENTIALS, ENVIRONMENT, KMS_KEY, LAYOUT, ROOT_PASSWORD, TRUST, UNIT, USER
+from facts.minio import CERTIFICATE, CREDENTIALS, ENVIRONMENT, KMS_KEY, LAYOUT, ROOT_PASSWORD, TRUST, USER
 from facts.minio_drive import folder_of
 from unterbau.domain import erasure
 
@@ -219,11 +219,3 @@ HARDENING = (
     "TasksMax=infinity",
     "MemorySwapMax=0",
 )
-
-
-def names(things: Iterable[str]) -> str:
-    """ "a, b", in order."""
-    return ", ".join(sorted(things))
-
-
-__all__ = ["UNIT", "Pool", "Server"]

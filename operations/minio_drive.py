@@ -6,7 +6,7 @@ import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
-from pyinfra import host, inventory
+from pyinfra import host
 from pyinfra.api import StringCommand, operation
 
 from facts.minio import USER
@@ -111,9 +111,10 @@ def _displaced(server: Server, found: Found) -> str | None:
 
 
 def _of_another(taken: Format, clusters: Counter[str]) -> str | None:
-    [(most, count), *_] = clusters.most_common(1)
-    if taken["cluster"] == most or clusters[taken["cluster"]] == count:
+    others = [(other, count) for other, count in clusters.most_common() if other != taken["cluster"]]
+    if not others or clusters[taken["cluster"]] > others[0][1]:
         return None
+    most, count = others[0]
     return (
         f"was formatted by the cluster {taken['cluster']}, {count} drives here are of {most}; put the right drive"
         f" there; {_EMPTY}"
@@ -126,8 +127,8 @@ def _misplaced(server: Server, mount: str, taken: Format, others: Mapping[str, F
     known = [drive for one in taken["sets"] for drive in one]
     if len(known) != len(pool.endpoints) or len(taken["sets"][0]) != erasure.set_size(pool.erasure):
         declared = f"{len(pool.endpoints)} in sets of {erasure.set_size(pool.erasure)}"
-        found = f"{len(known)} in sets of {len(taken['sets'][0])}"
-        return f"belongs to a pool of {found} drives, declared are {declared}; a pool never changes: append one"
+        found = f"{len(known)} drives in sets of {len(taken['sets'][0])}"
+        return f"belongs to a pool of {found}, declared are {declared}; a pool never changes: append one"
     if taken["drive"] not in known:
         return f"is a drive that its own pool does not know; {_EMPTY}"
     if (place := known.index(taken["drive"])) != position:
@@ -140,7 +141,7 @@ def _misplaced(server: Server, mount: str, taken: Format, others: Mapping[str, F
 def _others(server: Server) -> dict[str, Format]:
     """{"NODE MOUNT": format} of the other members' drives, of those in this run: nobody is called up for it."""
     found: dict[str, Format] = {}
-    for one in inventory:
+    for one in host.state.inventory:
         name = one.data.node.name if one.data.get("node") else None
         if name == server.node or name not in server.members or not one.connected:
             continue

@@ -46,18 +46,23 @@ def words(member: MemberApi) -> str:
 
 def incomplete(server: Server, health: Health) -> str | None:
     """Why not every drive of every set is there and healed, as every member sees it, in words; None if all are."""
+    api = health["members"]
     for name in server.members:
-        member = health["members"].get(name)
-        if member is None or not member["writes"]:
-            return f"{name} {words(member) if member else 'was not asked'}"
-        if member["healing"]:
-            return f"{name} sees {member['healing']} drives of others that are being healed"
-        if not member["spare"]:
-            return f"{name} says that the others would have no quorum without it"
+        if sentence := _not_well(api[name]):
+            return f"{name} {sentence}"
+    for name in server.members:
         for number, pool in enumerate(server.pools):
             if sentence := _incomplete_sets(server, name, number, health):
                 return f"{sentence} of {pool.erasure}"
     return None
+
+
+def _not_well(member: MemberApi) -> str | None:
+    if not member["writes"]:
+        return words(member)
+    if member["healing"]:
+        return f"sees {member['healing']} drives of others that are being healed"
+    return None if member["spare"] else "says that the others would have no quorum without it"
 
 
 def _incomplete_sets(server: Server, name: str, pool: int, health: Health) -> str | None:
