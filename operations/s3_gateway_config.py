@@ -173,7 +173,7 @@ def _backend(gateway: Gateway) -> str:
             "retry-on conn-failure empty-response junk-response response-timeout 500 502 503 504",
             "acl reads method GET HEAD",
             "http-request disable-l7-retry unless reads",
-            "# Until the next byte of an answer. A copy within the storage, or the end of a large upload, takes longer.",
+            "# Until the next byte of an answer. Copies within the storage and the end of large uploads take longer.",
             "http-request set-timeout server 20s if reads",
             "http-request set-timeout server 30s if { method PUT } !{ req.hdr(x-amz-copy-source) -m found }",
             "# A member without power says nothing, ever.",
@@ -181,7 +181,7 @@ def _backend(gateway: Gateway) -> str:
             "srvtcpka-idle 3s",
             "srvtcpka-intvl 2s",
             "srvtcpka-cnt 3",
-            "# A member that has just started says for seconds of what it missed that it does not exist: 10 s of health first.",
+            "# A member that has just started denies for seconds what it missed: first 10 s of health.",
             f"default-server ssl ca-file {BUNDLE} verify required tcp-ut 9s check inter 1s fastinter 500ms"
             " fall 2 rise 20 observe layer4 error-limit 1 on-error mark-down",
             *servers,
