@@ -17,7 +17,7 @@ from urllib3 import HTTPResponse
 from urllib3.exceptions import MaxRetryError, NewConnectionError
 
 from operations.s3_object import call
-from unterbau.connectors import s3_client
+from unterbau.connectors import s3_boto, s3_client
 from unterbau.connectors.endpoint import NotThereError
 from unterbau.connectors.s3 import S3Connector
 from unterbau.connectors.s3_client import Key, S3Client
@@ -198,10 +198,7 @@ def test_nothing_ambient_is_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Any)
         "AWS_REQUEST_CHECKSUM_CALCULATION": "when_supported", "AWS_USE_FIPS_ENDPOINT": "true",
     }.items():  # fmt: skip
         monkeypatch.setenv(name, value)
-    for module in ("_BOTOCORE", "_BOTO3"):
-        monkeypatch.setattr(s3_client, module, getattr(s3_client, module))
-    session = s3_client._isolated()
-    monkeypatch.setattr(s3_client, "_BOTO3", s3_client.boto3.Session(botocore_session=session))
+    monkeypatch.setattr(s3_boto, "_BOTO3", s3_boto.boto3.Session(botocore_session=s3_boto._isolated()))
     one, wire, _ = made((200, b""))
     done, said = ran(one, 'put_object {"Bucket": "abc", "Key": "k", "Body": "x"}')
     assert done, said

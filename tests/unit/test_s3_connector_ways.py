@@ -84,5 +84,5 @@ def test_what_is_no_https_service_is_refused(url: str) -> None:
 def test_a_request_that_leads_away_is_not_sent() -> None:
     connection: Any = SimpleNamespace(url="https://10.0.0.1:9000", http=None)
     for url in ("https://evil.example/abc", "https://10.0.0.1:9000.evil.example/abc", "http://10.0.0.1:9000/abc"):
-        with pytest.raises(EndpointError, match="leads away from https://10.0.0.1:9000"):
+        with pytest.raises(EndpointError, match=r"leads away from https://10\.0\.0\.1:9000"):
             _sent(connection, AWSRequest("GET", url, {}, b"").prepare())

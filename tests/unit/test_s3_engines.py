@@ -14,6 +14,7 @@ from operations import s3_bucket
 from operations.s3_bucket_settings import Bucket
 from tests.unit.s3_run import Runs
 from tests.unit.s3_server import Endpoint, Server, minio, seaweedfs
+from unterbau.domain.s3_policy import normalised
 
 ENGINES = {"minio": minio, "seaweedfs": seaweedfs}
 
@@ -272,6 +273,66 @@ def test_creating_goes_on_where_a_killed_run_stopped(runs: Runs, asked: Any) -> 
     assert runs.planned(s3_bucket.exactly, buckets=[FULL]).nothing
 
 
+READ = {"Version": "2012-10-17", "Statement": [
+    {"Effect": "Allow", "Action": ["s3:GetObject"], "Resource": ["arn:aws:s3:::plain/*"]}
+]}  # fmt: skip
+WRITE = {"Version": "2012-10-17", "Statement": [
+    {"Effect": "Allow", "Action": ["s3:PutObject"], "Resource": ["arn:aws:s3:::plain/*"]}
+]}  # fmt: skip
+
+
+def test_identities_are_the_same_words_on_both(asked: Any) -> None:
+    asked("put_policy", name="read", document=WRITE)
+    assert asked("put_policy", name="read", document=READ) == {}  # changed
+    asked("put_policy", name="write", document=WRITE)
+    assert {name: normalised(found) for name, found in asked("policies").items()} == {
+        "read": normalised(READ), "write": normalised(WRITE),
+    }  # fmt: skip
+    asked("put_user", name="reader", secret="first-secret-of-reader")
+    asked("put_user", name="reader", secret="secret-of-the-reader", enabled=False)
+    asked("put_group", name="readers")
+    asked("join", group="readers", users=["reader"])
+    asked("attach", policies=["read"], group="readers")
+    asked("attach", policies=["write"], user="reader")
+    disabled = {"enabled": False, "policies": ["write"], "groups": ["readers"]}
+    assert asked("users") == {"reader": disabled}
+    assert asked("groups") == {"readers": {"enabled": True, "members": ["reader"], "policies": ["read"]}}
+    assert "cannot" in asked("delete_policy", name="read")  # somebody has it
+    asked("put_user", name="reader", secret="secret-of-the-reader", enabled=True)
+    asked("detach", policies=["write"], user="reader")
+    asked("leave", group="readers", users=["reader"])
+    assert asked("users") == {"reader": {"enabled": True, "policies": [], "groups": []}}
+    for _ in range(2):  # what is gone stays gone
+        assert asked("delete_group", name="readers") == {}
+        assert asked("delete_user", name="reader") == {}
+        assert asked("delete_policy", name="read") == asked("delete_policy", name="write") == {}
+    assert asked("users") == asked("groups") == asked("policies") == {}
+
+
+def test_what_a_policy_allows_is_what_its_user_may_do(server: Server, asked: Any) -> None:
+    asked("create_bucket", Bucket="plain")
+    asked("put_object", Bucket="plain", Key="k", Body="hello")
+    asked("put_policy", name="read", document=READ)
+    asked("put_user", name="reader", secret="first-secret-of-reader")
+    asked("attach", policies=["read"], user="reader")
+    asked("put_user", name="reader", secret="secret-of-the-reader")
+    reader = Endpoint(server, ("secret-of-the-reader",), access_key="reader")
+    late = Endpoint(server, ("first-secret-of-reader",), access_key="reader")
+    assert json.loads(reader.ran('get_object {"Bucket": "plain", "Key": "k"}')[1])["Body"] == "hello"
+    for one, command in (
+        (reader, 'put_object {"Bucket": "plain", "Key": "k", "Body": "mine"}'),
+        (reader, 'delete_object {"Bucket": "plain", "Key": "k"}'),
+        (reader, 'put_user {"name": "another", "secret": "secret-of-another"}'),
+        (late, 'get_object {"Bucket": "plain", "Key": "k"}'),
+    ):
+        done, said = one.ran(command)
+        assert not done, command
+        assert "status 403" in said
+    assert asked("users").keys() == {"reader"}
+    asked("delete_user", name="reader")
+    asked("delete_policy", name="read")
+
+
 WANTED = {
     "cors": Bucket("wants", cors=CORS),
     "quota": Bucket("wants", quota_gib=1),
@@ -300,9 +361,9 @@ def test_what_an_engine_has_it_does_and_what_it_lacks_is_refused_before_anything
 
 
 def test_the_engines_differ_in_what_is_known(runs: Runs, server: Server) -> None:
-    both = {"lifecycle", "lock", "policy", "tags", "versioning"}
+    both = {"lifecycle", "lock", "policy", "tags", "versioning", "policies", "groups", "users"}
     alone = {
-        "minio": {"quota", "policies", "groups", "users", "service_accounts", "cluster", "heal"},
+        "minio": {"quota", "service_accounts", "cluster", "heal"},
         "seaweedfs": {"cors", "abort_multipart"},
     }
     assert set(runs.fact(Features)) == both | alone[server.engine]

@@ -15,27 +15,25 @@ from html import unescape
 from typing import Any, Protocol, TypeVar
 from urllib.parse import quote, urlencode
 
-import boto3
 import gevent
 import requests
-from botocore import xform_name
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSPreparedRequest, AWSRequest, AWSResponse
-from botocore.config import Config
-from botocore.configprovider import BOTOCORE_DEFAUT_SESSION_VARIABLES, ConfigValueStore, ConstantProvider
 from botocore.credentials import Credentials
 from botocore.exceptions import BotoCoreError, ClientError
-from botocore.session import Session
 from urllib3.exceptions import HTTPError, NewConnectionError
 
 from unterbau.connectors.endpoint import EndpointError, NotThereError
 from unterbau.connectors.members import LOOK_AGAIN_S
+from unterbau.connectors.s3_boto import METHODS, s3_client
 from unterbau.connectors.tunnel import OPEN_TIMEOUT_S
 from unterbau.secrets.hidden import Hidden
 
 T = TypeVar("T")
 FAILOVER_S = 15
 ANSWER_TIMEOUT_S = 30  # longer than MinIO waits for a lock of its own
+BINARY = {"Content-Type": "application/octet-stream"}
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 UNKNOWN_KEY = ("SignatureDoesNotMatch", "InvalidAccessKeyId")
 DONE_ALREADY = {"create_bucket": "BucketAlreadyOwnedByYou", "delete_bucket": "NoSuchBucket"}
 NEXT_STEP = {
@@ -115,6 +113,11 @@ class S3Client:
         self._connection: _Connection | None = None
         self._refused: list[str] = []  # secrets that the server does not know
 
+    @property
+    def access_key(self) -> str:
+        """Whose requests are sent."""
+        return self._key.name
+
     def call(self, method: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """What boto3's method answers, without ResponseMetadata; EndpointError, S3Error."""
 
@@ -136,16 +139,30 @@ class S3Client:
 
         def attempt(connection: _Connection) -> tuple[bytes, Hidden]:
             content = body(connection.secret.unmask()) if body else b""
-            url = f"{connection.url}{quote(path)}" + (f"?{urlencode(sorted(query.items()))}" if query else "")
-            request = AWSRequest(method, url, {"Content-Type": "application/octet-stream"}, content)
-            S3SigV4Auth(connection.credentials, "s3", self._key.region).add_auth(request)
-            answer = _sent(connection, request.prepare())
-            if not answer.ok:
-                raise _refusal(what, *_reason(answer))
-            return answer.content, connection.secret
+            address = f"{quote(path)}?{urlencode(sorted(query.items()))}" if query else quote(path)
+            return self._signed(connection, what, AWSRequest(method, f"{connection.url}{address}", BINARY, content))
 
         what = f"{method} {path}"
         return self._carried_out(what, attempt, repeatable=method != "POST")
+
+    def asked(self, service: str, form: Mapping[str, str], *, repeatable: bool) -> bytes:
+        """What an API of Amazon's that takes forms answers (service "iam"), where the engine speaks it on its port."""
+
+        def attempt(connection: _Connection) -> tuple[bytes, Hidden]:
+            request = AWSRequest("POST", f"{connection.url}/", FORM, urlencode(form).encode())
+            return self._signed(connection, what, request, service)
+
+        what = str(form["Action"])
+        return self._carried_out(what, attempt, repeatable=repeatable)[0]
+
+    def _signed(
+        self, connection: _Connection, what: str, request: AWSRequest, service: str = "s3"
+    ) -> tuple[bytes, Hidden]:
+        S3SigV4Auth(connection.credentials, service, self._key.region).add_auth(request)
+        answer = _sent(connection, request.prepare())
+        if not answer.ok:
+            raise _refusal(what, *_reason(answer))
+        return answer.content, connection.secret
 
     def close(self) -> None:
         """Give the connections back."""
@@ -210,7 +227,9 @@ class S3Client:
             if secret is None:
                 raise EndpointError(f"cannot log in to {url}: the store has no secret for {self._key.name}")
             credentials = Credentials(self._key.name, secret.unmask())
-            made = _Connection(url, self.way.session(), _boto(url, self._key.region, credentials), credentials, secret)
+            made = _Connection(
+                url, self.way.session(), s3_client(url, self._key.region, credentials), credentials, secret
+            )
             made.boto.meta.events.register("before-send.s3", lambda request, **_: _answer(made, request))
             self._connection = made
         return self._connection
@@ -222,38 +241,6 @@ class S3Client:
         if self._connection is not None:
             self._connection.http.close()
         self._connection = None
-
-
-def _isolated() -> Session:
-    """A session of botocore's in which every setting has its default, wherever the environment says otherwise."""
-    made = Session()
-    defaults = {name: default for name, (_, _, default, _) in BOTOCORE_DEFAUT_SESSION_VARIABLES.items()}
-    values = {**defaults, "config_file": None, "credentials_file": None, "s3": {}, "proxies_config": None}
-    store = ConfigValueStore(mapping={name: ConstantProvider(value) for name, value in values.items()})
-    made.register_component("config_store", store)
-    return made
-
-
-_BOTOCORE = _isolated()
-_BOTO3 = boto3.Session(botocore_session=_BOTOCORE)
-_MODEL = _BOTOCORE.get_service_model("s3")
-# {method: its HTTP method}. What boto3 adds to them (upload_file …) opens files of this machine: left out.
-METHODS: dict[str, str] = {
-    xform_name(name): _MODEL.operation_model(name).http["method"] for name in _MODEL.operation_names
-}
-
-
-def _boto(url: str, region: str, credentials: Credentials) -> Any:
-    settings = Config(
-        signature_version="s3v4",
-        s3={"addressing_style": "path"},
-        retries={"total_max_attempts": 1, "mode": "standard"},
-        request_checksum_calculation="when_required",
-        response_checksum_validation="when_required",
-        proxies={},
-    )
-    key = {"aws_access_key_id": credentials.access_key, "aws_secret_access_key": credentials.secret_key}
-    return _BOTO3.client("s3", region, endpoint_url=url, config=settings, **key)
 
 
 def _answer(connection: _Connection, request: AWSPreparedRequest) -> AWSResponse:

@@ -12,8 +12,9 @@ from botocore.response import StreamingBody
 
 from unterbau.connectors import s3_engine
 from unterbau.connectors.endpoint import Call, EndpointError
+from unterbau.connectors.s3_boto import METHODS
 from unterbau.connectors.s3_buckets import Buckets
-from unterbau.connectors.s3_client import METHODS, S3Client
+from unterbau.connectors.s3_client import S3Client
 from unterbau.connectors.s3_engine import Engine
 from unterbau.connectors.s3_marks import Marks
 from unterbau.connectors.s3_minio import MinioEngine
