@@ -300,11 +300,13 @@ def test_an_object_that_is_no_text_is_not_shown(body: bytes, words: str) -> None
 @pytest.mark.parametrize("engine", ["seaweedfs", "aws"])
 def test_what_an_engine_lacks_is_said_and_what_it_has_none_of_is_empty(engine: str) -> None:
     one, wire, _ = made(engine=engine)
-    assert ran(one, 'put_user {"name": "a", "secret": "b"}') == (
-        False,
-        f"cannot put_user: {engine} has no users; remove it from the declaration, or use an engine that has it",
+    done, said = ran(one, 'put_service_account {"name": "a", "user": "b", "secret": "c"}')
+    assert not done
+    assert said == (
+        f"cannot put_service_account: {engine} has no service accounts; remove it from the declaration, or use an "
+        "engine that has it"
     )
-    assert ran(one, "users {}") == (True, "{}")
+    assert ran(one, "service_accounts {}") == (True, "{}")
     assert not ran(one, "cluster {}")[0]
     assert not wire.sent
 
