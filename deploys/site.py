@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pyinfra import host, inventory
 
+from deploys import object_storage as storage
 from deploys.base import base
+from deploys.object_storage_config import object_storage_config
+from deploys.object_storage_gateway import gateway
 from deploys.pki import trust
 from deploys.postgresql import engine_logins, postgresql
 from deploys.secrets import secrets
@@ -13,11 +16,12 @@ from deploys.vault_config import vault_config
 from deploys.vault_database import connections_and_roles
 from operations import layer
 
-is_store, is_node, is_vault = (bool(host.data.get(kind)) for kind in ("store", "node", "vault"))
+is_store, is_node, is_vault, is_s3 = (bool(host.data.get(kind)) for kind in ("store", "node", "vault", "s3"))
 vaults = [one.data.vault for one in inventory if one.data.get("vault")]
 has_store = any(one.data.get("store") for one in inventory)  # without one there are no secrets, and so no root
 is_member = any(one.members in host.groups for one in vaults)
 is_postgresql = "postgresql" in host.groups
+uses_storage = is_node and bool(host.data.get("object_storage"))
 
 layer.reached(name="layer secrets")
 if is_store:
@@ -30,6 +34,16 @@ if is_node:
 layer.reached(name="layer pki")
 if is_node and has_store and host.data.get("pki"):
     trust()
+
+layer.reached(name="layer object storage")
+if uses_storage and storage.is_member():
+    storage.object_storage()
+if uses_storage:
+    gateway()
+
+layer.reached(name="layer object storage config")
+if is_s3:
+    object_storage_config()
 
 layer.reached(name="layer postgresql")
 if is_postgresql:

@@ -7,6 +7,7 @@ from unterbau.declaration import (
     Flow,
     Journal,
     Kernel,
+    Password,
     Pki,
     RandomKey,
     Secret,
@@ -56,6 +57,9 @@ kernel = Kernel(
         "net.ipv4.conf.all.send_redirects": 0,
         "net.ipv4.conf.all.accept_source_route": 0,
         "net.ipv4.tcp_syncookies": 1,
+        # A node that died says nothing. A connection to it is given up after 3 s (7 s on Linux 6.5 and later), not
+        # after 2 minutes: MinIO takes a server for offline only when the kernel says so within 10 s. Source: ip-sysctl.
+        "net.ipv4.tcp_syn_retries": 1,
     },
 )
 
@@ -86,6 +90,9 @@ flows_vault = (
     Flow(name="vault-raft", source="servers", target="servers", protocol="tcp", ports=(8201,)),
 )
 
+# Members speak among themselves; everybody else uses the gateway of the node that he is on.
+flows_storage = (Flow(name="storage", source="storage", target="storage", protocol="tcp", ports=(9000,)),)
+
 pki = Pki()
 
 # Periods: NIST SP 800-57 part 1, 5.3 (a cryptoperiod per kind of key).
@@ -94,4 +101,10 @@ secrets_platform = (
     Secret(name="pki/root", kind=CertificateAuthority(common_name="unterbau root"), rotate_after_days=1825),
     Secret(name="vault/seal-key", kind=RandomKey(size_bytes=32), rotate_after_days=365),
     Secret(name="vault/deployers", kind=CertificateAuthority(common_name="unterbau deployers"), rotate_after_days=365),
+)
+
+# No period: servers that hold different ones cannot speak with each other (root), nor read what they wrote (kms-key).
+secrets_storage = (
+    Secret(name="storage/root", kind=Password(length=40)),
+    Secret(name="storage/kms-key", kind=RandomKey(size_bytes=32)),
 )

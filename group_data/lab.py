@@ -3,16 +3,23 @@ from __future__ import annotations
 
 from unterbau.declaration import (
     AppRole,
+    Bucket,
     Flow,
     Kernel,
     KvEntry,
+    LifecycleRule,
     Network,
+    ObjectStorage,
     Operator,
     Password,
     PostgresqlLogin,
     PostgresqlServer,
+    S3Policy,
+    S3Statement,
+    S3User,
     Secret,
     SecretRef,
+    StoragePool,
     TimeSync,
     VaultDatabase,
     VaultDatabaseRole,
@@ -49,6 +56,8 @@ vault_server = VaultServer(
 secrets = (
     Secret(name="demo/api-key", kind=Password(length=40), rotate_after_days=90),
     Secret(name="postgresql/openbao", kind=Password(length=40), rotate_after_days=90),
+    Secret(name="s3/backup-writer", kind=Password(length=40), rotate_after_days=90),
+    Secret(name="s3/demo", kind=Password(length=40), rotate_after_days=90),
 )
 
 flows_postgresql = (
@@ -84,3 +93,30 @@ vault_database_roles = (
     VaultDatabaseRole(name="demo", connection="demo", grants=('GRANT CONNECT ON DATABASE demo TO "{{name}}"',)),
 )
 vault_static_roles = (VaultStaticRole(name="demo-batch", connection="demo", username="demo_batch"),)
+
+# One drive on each of the five machines: any two of them may die, and all is still read and written.
+object_storage = ObjectStorage(pools=(StoragePool(nodes="storage", drives=("/mnt/drive-1",)),), parity=2, survives=2)
+
+# What is backed up stays for the days of its lock, whoever has the writer's key.
+buckets = (
+    Bucket(
+        name="backups",
+        versioning=True,
+        lock_days=1,  # no lab keeps for a month what a test wrote
+        lock_mode="COMPLIANCE",
+        lifecycle=(LifecycleRule(name="past-the-lock", expire_noncurrent_days=60),),
+        writers=("backup-writer",),
+    ),
+    Bucket(name="demo", quota_gib=1, tags={"team": "demo"}),
+)
+s3_policies = (
+    S3Policy(name="backup-writer", appends_to=("backups",)),
+    S3Policy(
+        name="demo",
+        statements=(S3Statement(actions=("s3:*",), resources=("demo", "demo/*")),),
+    ),
+)
+s3_users = (
+    S3User(name="backup-writer", secret=SecretRef("s3/backup-writer"), policies=("backup-writer",)),
+    S3User(name="demo", secret=SecretRef("s3/demo"), policies=("demo",)),
+)

@@ -1,7 +1,7 @@
 # The machines that `unterbau lab up` makes. What holds for them is in group_data/lab.py.
 from __future__ import annotations
 
-from unterbau.declaration import Node, SecretStore, VaultEndpoint, endpoints, hosts
+from unterbau.declaration import Node, S3Endpoint, SecretStore, VaultEndpoint, endpoints, hosts
 
 _ssh = {
     "ssh_key": "/var/lib/unterbau/lab/ssh/id_ed25519",
@@ -21,6 +21,8 @@ workers = hosts(
 
 postgresql = workers[:1]
 
+storage = servers + workers
+
 store = endpoints(
     SecretStore(
         path="/var/lib/unterbau/lab/secrets/store.age",
@@ -29,3 +31,5 @@ store = endpoints(
 )
 
 vault = endpoints(VaultEndpoint(members="servers"))
+
+s3 = endpoints(S3Endpoint(members="storage"))

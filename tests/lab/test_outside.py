@@ -103,8 +103,10 @@ def test_only_what_is_declared_listens(node: Host, name: str, declared: Mapping[
     own = declared["node"].address
     servers = {"udp://0.0.0.0:123", f"tcp://{own}:8200", f"tcp://{own}:8201"} if name.startswith("srv") else set()
     database = {f"tcp://{own}:5432", "tcp://127.0.0.1:5432", "tcp://::1:5432"} if name == "wrk-1" else set()
+    storage = {f"tcp://{address}:9000" for address in (own, "127.0.0.1", "::1")}
+    storage |= {f"tcp://{address}:9443" for address in (own, "127.0.0.1")}
     found = {socket for socket in node.socket.get_listening_sockets() if not socket.startswith("unix:")}
-    assert found == {f"tcp://0.0.0.0:{port}", f"tcp://:::{port}", *servers, *database}
+    assert found == {f"tcp://0.0.0.0:{port}", f"tcp://:::{port}", *servers, *database, *storage}
 
 
 def test_nobody_enters_without_a_key(lab: Lab, name: str) -> None:
