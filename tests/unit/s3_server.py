@@ -102,7 +102,8 @@ def seaweedfs(folder: Path) -> Iterator[Server]:
         f"-master.port={ports['master']}", f"-master.port.grpc={free_port()}", f"-volume.port={ports['volume']}",
         f"-volume.port.grpc={free_port()}", "-volume.max=50", "-filer", f"-filer.port={ports['filer']}",
         f"-filer.port.grpc={free_port()}", "-s3", f"-s3.port.https={ports['s3']}", f"-s3.port={free_port()}",
-        f"-s3.port.grpc={free_port()}", "-s3.iam.readOnly=false", f"-s3.config={folder / 's3.json'}",
+        f"-s3.port.grpc={free_port()}", "-s3.iam.readOnly=false", f"-s3.localSocket={folder / 's3.sock'}",
+        f"-s3.config={folder / 's3.json'}",
         f"-s3.cert.file={folder / 'tls/public.crt'}", f"-s3.key.file={folder / 'tls/private.key'}",
     ]  # fmt: skip
     with running("seaweedfs", folder, command, {}, ports["s3"], "/healthz") as server:
