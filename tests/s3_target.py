@@ -18,6 +18,12 @@ from minio import MinioAdmin
 from minio.credentials import StaticProvider
 
 CONTENT = b"the first backup"
+CONFIG = Config(
+    retries={"total_max_attempts": 1},
+    s3={"addressing_style": "path"},
+    request_checksum_calculation="when_required",  # or it sends unsigned trailers, which the gateway refuses
+    response_checksum_validation="when_required",
+)
 
 
 @dataclass
@@ -37,7 +43,7 @@ class Target:
     def client(self, name: str, secret: str, url: str) -> Any:
         return boto3.client(
             "s3", endpoint_url=url, aws_access_key_id=name, aws_secret_access_key=secret, region_name="us-east-1",
-            verify=self.authorities, config=Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}),
+            verify=self.authorities, config=CONFIG,
         )  # fmt: skip
 
     @cached_property
@@ -48,11 +54,17 @@ class Target:
     def by_writer(self) -> Any:
         return self.client(self.writer, self.writer_secret, self.url)
 
-    @cached_property
+    @property
     def admin(self) -> MinioAdmin:
+        """MinIO's administration, in the writer's name."""
+        return self.admin_of("writer")
+
+    def admin_of(self, who: str) -> MinioAdmin:
+        """In the name of the root, or of the writer."""
+        names = {"root": (self.root, self.root_secret), "writer": (self.writer, self.writer_secret)}
+        url = (self.root_url or self.url) if who == "root" else self.url
         http = urllib3.PoolManager(ca_certs=self.authorities, retries=False)
-        credentials = StaticProvider(self.writer, self.writer_secret)
-        return MinioAdmin(endpoint=urlsplit(self.url).netloc, credentials=credentials, http_client=http)
+        return MinioAdmin(endpoint=urlsplit(url).netloc, credentials=StaticProvider(*names[who]), http_client=http)
 
     @cached_property
     def first(self) -> dict[str, str]:
