@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import click
 
 from unterbau.declaration import DeclarationError, load
+from unterbau.plan.interrupts import Interrupts
 from unterbau.plan.session import SessionError
 from unterbau.storage import heal, status
 from unterbau.storage.connection import StorageError, service
@@ -23,7 +24,8 @@ from unterbau.storage.status import DriveStatus, NodeStatus, StorageStatus
 NODE_HEAD = ("node", "state", "version", "drives", "certificate until")
 SET_HEAD = ("set", "drives", "reads need", "writes need", "now")
 
-INTERRUPTED = "interrupted; healing goes on on the servers until 1000 of its results wait: heal again to go on with it"
+INTERRUPTED = "interrupted; healing goes on on the servers for at most 1000 objects more; heal again for the rest"
+SHOWN = 20  # of what is not whole; `--json` has more
 
 Environment = click.argument("environment")
 Json = click.option("--json", "as_json", is_flag=True, help="JSON on standard output, nothing else there.")
@@ -62,26 +64,24 @@ def heal_command(environment: str, bucket: str, deep: bool, as_json: bool) -> No
     Needed after a node or drive was away: what was written meanwhile lacks its shards. Exit 0: all is whole. 1: not.
     """
     try:
-        with service(load(environment, Path.cwd()), Path.cwd()) as found:
+        with Interrupts(), service(load(environment, Path.cwd()), Path.cwd()) as found:
             result = heal.heal(found, bucket, _tell, deep=deep)
     except (DeclarationError, SessionError, StorageError) as error:
         _fail(str(error), as_json)
     except KeyboardInterrupt:
-        _fail(
-            "interrupted; healing goes on on the servers until 1000 results wait: heal again to go on with it", as_json
-        )
+        _fail(INTERRUPTED, as_json)
     click.echo(json.dumps({**asdict(result), "whole": result.whole}, indent=2) if as_json else report(result))
     sys.exit(status.HEALTHY if result.whole else status.FAILED)
 
 
 def report(result: Result) -> str:
     """A line that counts, then what is not whole."""
-    more = result.unhealed - len(result.unhealed_first)
+    more = result.unhealed - SHOWN
     return "\n".join(
         [
             heal.words(result),
-            *(f"! {one}" for one in result.unhealed_first),
-            *([f"! and {more} more"] if more else []),
+            *(f"! {one}" for one in result.unhealed_first[:SHOWN]),
+            *([f"! and {more} more"] if more > 0 else []),
             *([f"! cannot say that all is healed: {result.error}"] if result.error else []),
         ]
     )

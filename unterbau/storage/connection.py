@@ -52,15 +52,18 @@ def service_of(host: Host) -> Service:
     return Service(host.connector)
 
 
+def members(session: Session, host: Host) -> list[Host]:
+    """The nodes that serve it, in the inventory's order; none if it is a service elsewhere."""
+    return [one for one in session.state.inventory if host.data.s3.members in one.groups]
+
+
 @contextmanager
 def service(environment: Environment, root: Path) -> Iterator[Service]:
-    """Connected; SessionError if the environment declares none."""
-    name = endpoint(Session(environment, root)).name
-    session = Session(environment, root, (name,))  # the connector connects the members, which are left out
+    """Connected; SessionError if the environment declares none. It needs one of its nodes, not all of them."""
+    session = Session(environment, root)
+    host = endpoint(session)
     try:
-        session.connect()
-        if problems := [problem for found in session.problems.values() for problem in found]:
-            raise SessionError("; ".join(problems))
-        yield service_of(session.hosts[0])
+        session.each(session._connect, [*members(session, host), host])
+        yield service_of(host)
     finally:
         session.disconnect()

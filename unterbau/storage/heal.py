@@ -16,7 +16,7 @@ MORE_WAITS = 500  # so many at once: more wait already, and the servers stop at 
 LARGEST_KEPT = 100  # of what could not be healed; the others are counted
 WHOLE = "ok"
 GONE = "missing"
-HERE_AND_THERE = "the server that healed was restarted or went away: what it had not told is not known; heal again"
+LOST = "the server that healed was restarted or went away: what it had not told is not known; heal again"
 
 Tell = Callable[[str], None]
 
@@ -79,6 +79,8 @@ def gone(problem: dict[str, Any]) -> bool:
 
 def reason_of(problem: dict[str, Any]) -> str | None:
     """Why it is not whole; None if it is now. An error counts even where the drives look well: it may be gone."""
+    if problem["error"] and not problem["after"]:
+        return f"the servers could not put it together, and may have removed what was left of it: {problem['error']}"
     wrong = {drive: state for drive, state in problem["after"].items() if state != WHOLE}
     if not wrong and not problem["error"]:
         return None
@@ -116,7 +118,7 @@ def _end(said: dict[str, Any]) -> str | None:
         case "finished":
             return None
         case "lost":
-            return HERE_AND_THERE
+            return LOST
         case state:
             return f"it ended as {state}: {said['error'] or 'without a reason'}; heal again"
 

@@ -17,7 +17,7 @@ from unterbau.domain.erasure_left import Left, left
 from unterbau.domain.unknown import Unknown
 from unterbau.plan.session import Session
 from unterbau.secrets.hidden import redact
-from unterbau.storage.connection import StorageError, endpoint, service_of
+from unterbau.storage.connection import StorageError, endpoint, members, service_of
 
 HEALTHY, FAILED, DEGRADED = 0, 1, 2
 FACT = "facts.minio"  # by name: unterbau imports none of the folders beside it
@@ -103,14 +103,13 @@ def read(environment: Environment, root: Path, tell: Callable[[str], None]) -> S
     """Ask every node and the whole; SessionError if the environment declares no object storage."""
     session = Session(environment, root)
     host = endpoint(session)
-    hosts = [one for one in session.state.inventory if host.data.s3.members in one.groups]
+    hosts = members(session, host)
     readings: dict[str, Mapping[str, Any]] = {}
     found: dict[str, Any] = {}
     try:
+        tell(f"asking {host.name} and its {len(hosts)} nodes; if one is away the others wait for it")
         session.each(session._connect, [*hosts, host])
-        session.each(
-            lambda one: _ask(one, host, readings, found), [one for one in session.ready if one in (*hosts, host)]
-        )
+        session.each(lambda one: _ask(one, host, readings, found), session.ready)
     finally:
         session.disconnect()
     unread = {name: [redact(reason) for reason in reasons] for name, reasons in session.unread().items()}
