@@ -100,7 +100,8 @@ class Members(ABC):
     def look(self, *, every: bool = False) -> dict[str, str]:
         """{node: what its server is}, all asked at once.
 
-        As soon as one is the `best` there is the others are not waited for, unless `every` one is wanted.
+        As soon as one is the `best` there is the others are not waited for, unless `every` one is wanted. They end by
+        their own limits: killed while they wait inside paramiko they would leave its locks released twice.
         """
         context = tls_context(self._roots())
         self._ways(None)  # connects the nodes that the limit left out before anybody needs one
@@ -110,7 +111,6 @@ class Members(ABC):
             found[asked[done].host.name] = done.value or SILENT
             if done.value == self.best and not every:
                 break
-        gevent.killall(list(asked), block=False)
         return found
 
     def _ask(self, member: Member, context: Any) -> str:
