@@ -18,7 +18,8 @@ from unterbau.declaration import ObjectStorage
 def gateway() -> None:
     """After the members: HAProxy starts without them too, and says 503 until they serve."""
     declared: ObjectStorage = host.data.object_storage
-    package.installed(names=["haproxy"] if is_member() else ["curl", "haproxy"], name="packages")  # members have curl
+    needed = ["haproxy", "nftables"]  # members have curl, and say so
+    package.installed(names=needed if is_member() else ["curl", *needed], name="packages")
     name = f"s3.{host.data.network.domain}"
     leaf = pki.leaf(
         service="s3-gateway",
