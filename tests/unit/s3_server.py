@@ -87,7 +87,8 @@ def minio(folder: Path, drives: int = 4) -> Iterator[Server]:
 @contextmanager
 def seaweedfs(folder: Path) -> Iterator[Server]:
     """Master, volume server, filer and S3 gateway in one process; only the gateway is what we speak with."""
-    ports = {name: free_port() for name in ("s3", "master", "volume", "filer")}
+    names = ("s3", "s3-grpc", "s3-http", "master", "master-grpc", "volume", "volume-grpc", "filer", "filer-grpc")
+    ports = {name: free_port() for name in names}
     identity = {
         "name": "unterbau",
         "credentials": [{"accessKey": "unterbau", "secretKey": SECRET}],
@@ -99,15 +100,20 @@ def seaweedfs(folder: Path) -> Iterator[Server]:
     command = [
         str(Path(sys.executable).with_name("weed")), "-logtostderr=true", "server", "-ip=127.0.0.1",
         "-ip.bind=127.0.0.1", f"-dir={folder / 'data'}", "-master.telemetry=false", "-master.volumeSizeLimitMB=64",
-        f"-master.port={ports['master']}", f"-master.port.grpc={free_port()}", f"-volume.port={ports['volume']}",
-        f"-volume.port.grpc={free_port()}", "-volume.max=50", "-filer", f"-filer.port={ports['filer']}",
-        f"-filer.port.grpc={free_port()}", "-s3", f"-s3.port.https={ports['s3']}", f"-s3.port={free_port()}",
-        f"-s3.port.grpc={free_port()}", "-s3.iam.readOnly=false", f"-s3.localSocket={folder / 's3.sock'}",
-        f"-s3.config={folder / 's3.json'}",
+        f"-master.port={ports['master']}", f"-master.port.grpc={ports['master-grpc']}",
+        f"-volume.port={ports['volume']}", f"-volume.port.grpc={ports['volume-grpc']}", "-volume.max=50", "-filer",
+        f"-filer.port={ports['filer']}", f"-filer.port.grpc={ports['filer-grpc']}", "-s3",
+        f"-s3.port.https={ports['s3']}", f"-s3.port={ports['s3-http']}", f"-s3.port.grpc={ports['s3-grpc']}",
+        "-s3.iam.readOnly=false", f"-s3.config={folder / 's3.json'}",
         f"-s3.cert.file={folder / 'tls/public.crt'}", f"-s3.key.file={folder / 'tls/private.key'}",
     ]  # fmt: skip
-    with running("seaweedfs", folder, command, {}, ports["s3"], "/healthz") as server:
-        yield server
+    try:
+        with running("seaweedfs", folder, command, {}, ports["s3"], "/healthz") as server:
+            yield server
+    finally:  # sockets that it makes there whatever it is told
+        for port in ports.values():
+            for left in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
+                left.unlink()
 
 
 @contextmanager
