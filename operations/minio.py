@@ -267,8 +267,10 @@ def _other_key(ready: Ready) -> str | None:
     if not other:
         return None
     return (
-        f"{other[0]} is another key than the store's, and what is on the drives opens with no other: if this is not the"
-        f" store that the cluster was made with, put that one back; if {KMS_KEY} was changed by hand, remove it"
+        f"{other[0]} is another key than the store's, and what is on the drives opens with no other: if it was rotated"
+        " in the store, set the version before again (`unterbau secrets reveal NAME --version N --env ENV | unterbau"
+        " secrets set NAME --env ENV`); if this is not the store that the cluster was made with, put that one back; if"
+        f" {KMS_KEY} was changed by hand, remove it"
     )
 
 

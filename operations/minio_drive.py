@@ -105,7 +105,7 @@ def _displaced(server: Server, found: Found) -> str | None:
     others = _others(server)
     clusters = Counter(one["cluster"] for one in [*ours.values(), *others.values()])
     for mount, taken in ours.items():
-        if sentence := _of_another(taken, clusters) or _misplaced(server, mount, taken, others):
+        if sentence := _of_another(taken, clusters) or _misplaced(server, mount, taken):
             return f"{mount} {sentence}"
     return None
 
@@ -121,7 +121,7 @@ def _of_another(taken: Format, clusters: Counter[str]) -> str | None:
     )
 
 
-def _misplaced(server: Server, mount: str, taken: Format, others: Mapping[str, Format]) -> str | None:
+def _misplaced(server: Server, mount: str, taken: Format) -> str | None:
     pool = next(pool for pool in server.pools if server.node in pool.nodes and mount in pool.mounts)
     position = pool.endpoints.index((server.node, mount))
     known = [drive for one in taken["sets"] for drive in one]
@@ -131,11 +131,10 @@ def _misplaced(server: Server, mount: str, taken: Format, others: Mapping[str, F
         return f"belongs to a pool of {found}, declared are {declared}; a pool never changes: append one"
     if taken["drive"] not in known:
         return f"is a drive that its own pool does not know; {_EMPTY}"
-    if (place := known.index(taken["drive"])) != position:
-        node, at = pool.endpoints[place]
-        return f"is the drive of {node} {at}; put each drive where it was, then apply again"
-    twin = next((name for name, one in others.items() if one["drive"] == taken["drive"]), None)
-    return f"is a copy of the drive of {twin}; {_EMPTY}" if twin else None
+    if (place := known.index(taken["drive"])) == position:
+        return None
+    node, at = pool.endpoints[place]
+    return f"is the drive of {node} {at}; put each drive where it was, then apply again"
 
 
 def _others(server: Server) -> dict[str, Format]:

@@ -20,7 +20,7 @@ from unterbau.domain.quorum import Verdict
 from unterbau.domain.unknown import Unknown
 
 WAIT_S = 240  # longer than a server may take to stop
-POLL_S = 1.0
+POLL_S = 2.0  # each asks every member: not too often while they start
 METRICS_LIFE_S = 11  # what a member says of the sets may be 10 s old. Source: MinIO, cmd/metrics-v2.go
 HEAL_STALLED_S = 300
 HEAL_SAY_S = 30
@@ -81,10 +81,10 @@ def before_restart(server: Server) -> FunctionCommand:
     """Wait until all are there and healed: what the plan saw may be minutes old, and another one just restarted."""
 
     def wait_for_the_others(state: State, host: Host, node: str) -> bool:  # noqa: ARG001  # pyinfra wants both
-        health = _read(host, server)
+        health = _read(host, server, [node])
         if health is not None and not health["members"][node]["answers"]:
             return True  # what does not serve takes nothing away
-        return _await(host, server, lambda said: incomplete(server, said), f"cannot restart {UNIT} on {node}")
+        return _await_all(host, server, f"cannot restart {UNIT} on {node}")
 
     return _command(wait_for_the_others, server.node)
 
@@ -94,10 +94,10 @@ def after_start(server: Server) -> FunctionCommand:
 
     def wait_until_all_are_there(state: State, host: Host, node: str) -> bool:  # noqa: ARG001  # pyinfra wants both
         failing = f"cannot go on from {node}"
-        if not _await(host, server, lambda said: _unready(node, said), failing):
+        if not _await_this(host, server, failing):
             return False
         time.sleep(METRICS_LIFE_S)  # until then a member may say what it saw before the restart
-        return _await(host, server, lambda said: incomplete(server, said), failing)
+        return _await_all(host, server, failing)
 
     return _command(wait_until_all_are_there, server.node)
 
@@ -106,17 +106,14 @@ def serving(server: Server) -> FunctionCommand:
     """Wait until this server serves reads and writes."""
 
     def wait_until_it_serves(state: State, host: Host, node: str) -> bool:  # noqa: ARG001  # pyinfra wants both
-        return _await(host, server, lambda said: _unready(node, said), f"cannot start {UNIT} on {node}")
+        return _await_this(host, server, f"cannot start {UNIT} on {node}")
 
     return _command(wait_until_it_serves, server.node)
 
 
 def _unready(node: str, health: Health) -> str | None:
     member = health["members"][node]
-    if member["writes"]:
-        return None
-    silent = sorted(name for name, one in health["members"].items() if not one["answers"])
-    return f"it {words(member)} (systemd says {health['active']}; no answer from {', '.join(silent) or 'nobody else'})"
+    return None if member["writes"] else f"it {words(member)} (systemd says {health['active']})"
 
 
 def healed(mounts: list[str], node: str) -> FunctionCommand:
@@ -170,17 +167,28 @@ def _command(gate: Callable[..., bool], *shown: str) -> FunctionCommand:
     return FunctionCommand(function, shown, {})
 
 
-def _read(host: Host, server: Server) -> Health | None:
-    found = host.get_fact(Members, members=dict(server.members), port=server.port)
+def _read(host: Host, server: Server, names: list[str]) -> Health | None:
+    members = {name: server.members[name] for name in names}
+    found = host.get_fact(Members, members=members, port=server.port)
     return None if isinstance(found, Unknown) else found
 
 
-def _await(host: Host, server: Server, found_wrong: Callable[[Health], str | None], failing: str) -> bool:
+def _await_this(host: Host, server: Server, failing: str) -> bool:
+    return _await(host, lambda: _read(host, server, [server.node]), lambda said: _unready(server.node, said), failing)
+
+
+def _await_all(host: Host, server: Server, failing: str) -> bool:
+    return _await(
+        host, lambda: _read(host, server, list(server.members)), lambda said: incomplete(server, said), failing
+    )
+
+
+def _await(host: Host, read: Callable[[], Health | None], wrong: Callable[[Health], str | None], failing: str) -> bool:
     """Poll until nothing is wrong; False, with a sentence, if that takes longer than WAIT_S."""
     deadline = time.monotonic() + WAIT_S
     while True:
-        health = _read(host, server)
-        found = "its state could not be read" if health is None else found_wrong(health)
+        health = read()
+        found = "its state could not be read" if health is None else wrong(health)
         if found is None:
             return True
         if time.monotonic() > deadline:

@@ -174,7 +174,7 @@ def test_the_gate_after_a_restart_waits_for_this_server_and_then_for_all() -> No
     never = Host(health(srv_1=DOWN))
     assert not pass_gate(gate, never)
     assert "cannot go on from srv-1" in never.said[-1]
-    assert "systemd says active; no answer from srv-1" in never.said[-1]
+    assert "it does not answer (systemd says active)" in never.said[-1]
 
 
 def test_who_is_started_only_has_to_serve() -> None:
@@ -267,9 +267,9 @@ def test_a_drive_of_another_place_is_named() -> None:
     assert "that its own pool does not know" in str(displaced(drive="unheard-of"))
 
 
-def test_a_copy_of_a_drive_is_named(others: dict[str, Format]) -> None:
+def test_whose_copy_lies_elsewhere_is_not_blamed_for_it(others: dict[str, Format]) -> None:
     others["wrk-2 /mnt/drive-1"] = FORMAT
-    assert "is a copy of the drive of wrk-2 /mnt/drive-1" in str(displaced())
+    assert displaced() is None
 
 
 @pytest.mark.usefixtures("others")
