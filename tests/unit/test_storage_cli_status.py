@@ -81,6 +81,11 @@ def test_three_dead_of_five_is_no_service() -> None:
     )
 
 
+def test_a_drive_that_is_being_healed_holds_nothing_yet() -> None:
+    [one] = status_of("healing").sets
+    assert (one.online, one.healing, one.left) == (4, 1, Left(1, 1))
+
+
 def test_servers_that_cannot_be_asked_are_no_service_and_say_why() -> None:
     found = judged(NODES, {}, {name: [UNREACHABLE] for name in NODES}, None, "cannot reach the S3 API: no server")
     assert (found.exit_code, [one.state for one in found.nodes]) == (1, ["unreachable"] * 5)
@@ -145,6 +150,11 @@ def test_half_of_four_nodes_reads_and_refuses_writes() -> None:
     one = ErasureSet(("a", "b", "c", "d"), 2)
     assert left(one, [True, True, False, False], {"a", "b"}) == Left(0, None)
     assert str(Left(0, None)) == "reads survive 0 more nodes, writes are refused"
+
+
+def test_drives_enough_on_too_few_nodes_take_no_write_lock() -> None:
+    one = ErasureSet(("a", "a", "a", "a", "b", "b", "c", "d"), 4)
+    assert left(one, [True] * 6 + [False] * 2, {"a", "b"}) == Left(0, None)
 
 
 def test_a_server_without_its_drive_still_counts_for_locks() -> None:
