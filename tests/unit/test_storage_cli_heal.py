@@ -175,3 +175,11 @@ def test_what_ends_it_early_is_a_sentence(environment: pytest.MonkeyPatch, error
     code, out, _ = ran(environment, Broken(), "--json")
     assert (code, json.loads(out)["error"]) == (1, words)
     assert click.ClickException(words).message in ran(environment, Broken())[2]
+
+
+@pytest.mark.parametrize("bucket", ["../info", "one/few", "x; reboot", "One"])
+def test_a_bucket_that_is_none_asks_nobody(environment: pytest.MonkeyPatch, bucket: str) -> None:
+    servers = Servers()
+    code, _, err = ran(environment, servers, "--bucket", bucket)
+    assert (code, servers.asked) == (1, [])
+    assert f"cannot heal {bucket!r}: found no bucket's name" in err

@@ -75,7 +75,8 @@ def test_what_is_wrong_and_the_exit_code(found: StorageStatus, code: int, proble
 
 def test_three_dead_of_five_is_no_service() -> None:
     found = status_of("three_dead", "srv-1", "srv-2", "wrk-1")
-    assert found.exit_code == 1
+    assert (found.exit_code, found.usage) == (1, None)  # the servers say that there is nothing
+    assert "objects" not in table(found)
     assert list(found.problems)[-1] == (
         "set 0/0: 2 of 5 drives are there, reads need 3 and writes 3: reads and writes are refused"
     )

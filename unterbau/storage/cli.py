@@ -5,6 +5,7 @@ from __future__ import annotations
 import pyinfra_cli  # noqa: F401  # isort: skip  # first: it makes the standard library cooperative (gevent)
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -13,6 +14,7 @@ from typing import Any, NoReturn
 
 import click
 
+from unterbau.connectors.s3_commands import BUCKET
 from unterbau.declaration import DeclarationError, load
 from unterbau.plan.interrupts import Interrupts
 from unterbau.plan.session import SessionError
@@ -63,6 +65,8 @@ def heal_command(environment: str, bucket: str, deep: bool, as_json: bool) -> No
 
     Needed after a node or drive was away: what was written meanwhile lacks its shards. Exit 0: all is whole. 1: not.
     """
+    if bucket and not re.fullmatch(BUCKET, bucket, re.ASCII):
+        _fail(f"cannot heal {bucket!r}: found no bucket's name; name one, or none for all", as_json)
     try:
         with Interrupts(), service(load(environment, Path.cwd()), Path.cwd()) as found:
             result = heal.heal(found, bucket, _tell, deep=deep)
@@ -95,8 +99,8 @@ def table(found: StorageStatus) -> str:
             (one.name, f"{one.online} of {one.drives}", str(one.read_quorum), str(one.write_quorum), str(one.left))
             for one in found.sets
         ]
-        usage = found.usage
         lines += ["", *_aligned([SET_HEAD, *rows]), ""]
+    if usage := found.usage:
         counted = f"objects {usage['objects']}, buckets {usage['buckets']}, {_size(usage['bytes'])}"
         lines.append(f"{counted}, as the servers counted last")
     return "\n".join([*lines, *(f"! {problem}" for problem in found.problems)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from importlib import import_module
 from pathlib import Path
@@ -67,7 +67,7 @@ class StorageStatus:
 
     nodes: tuple[NodeStatus, ...]
     sets: tuple[SetStatus, ...] = ()
-    usage: Mapping[str, int] = field(default_factory=dict)  # buckets, objects, bytes
+    usage: Mapping[str, int] | None = None  # buckets, objects, bytes; None: not known
     versions: tuple[str, ...] = ()
     unread: str | None = None
 
@@ -152,7 +152,9 @@ def judged(
     )
     if cluster is None:
         return StorageStatus(statuses, unread=reason or "the servers could not be asked; see the error above")
-    return StorageStatus(statuses, tuple(_sets(cluster)), cluster["usage"], tuple(cluster["versions"]))
+    sets = tuple(_sets(cluster))
+    readable = all(one.left.reads is not None for one in sets)  # without it the servers say 0 of everything
+    return StorageStatus(statuses, sets, cluster["usage"] if readable else None, tuple(cluster["versions"]))
 
 
 def _node(
