@@ -3,99 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from weakref import WeakKeyDictionary
 
 from pyinfra import host
 from pyinfra.api import HiddenValue, StringCommand, operation
 from pyinfra.api.command import PyinfraCommand
-from pyinfra.context import ctx_host
 
-from facts.minio import ENVIRONMENT, KMS_KEY, LAYOUT, ROOT_PASSWORD, TRUST, UNIT, MemberApi, State
-from facts.minio import Server as Found
-from operations import config_file, minio_gate, service
-from operations.config_file import Commands, Wanted
-from operations.minio_config import (
-    KEY_NAME,
-    Server,
-    environment,
-    environment_digest,
-    layout_yaml,
-    malformed,
-    pools_of,
-    unit_text,
-)
+from facts.minio import UNIT
+from operations import config_file, minio_gate
+from operations.config_file import Commands
+from operations.minio_config import Server
+from operations.minio_ready import TOGETHER_RULE, UNIT_FILE, Ready, forbidden, interruption, ready_of
 from unterbau import changes
-from unterbau.domain.unknown import Unknown
-from unterbau.secrets.errors import StoreError
 
-UNIT_FILE = f"{service.UNIT_FOLDER}{UNIT}"
 RULE = "object storage keeps its quorum"
-KEYS_RULE = "object storage keeps the key of its data"
-POOLS_RULE = "pools of object storage are only appended"
-TOGETHER_RULE = "object storage is not interrupted"
-RUNS = ("active", "reloading", "activating")
-TOGETHER = (LAYOUT, ENVIRONMENT, ROOT_PASSWORD, KMS_KEY)
-
-
-@dataclass(frozen=True)
-class Ready:
-    """A server that can be converged: what was found, and what its files should be."""
-
-    server: Server
-    found: Found
-    wanted: dict[str, Wanted]
-
-    @property
-    def runs(self) -> bool:
-        """Whether there is a process, ready or not."""
-        return self.found["active"] in RUNS
-
-    @property
-    def member(self) -> MemberApi:
-        """What this server answers."""
-        return self.found["members"][self.server.node]
-
-    @property
-    def cluster_serves(self) -> bool:
-        """Whether anybody answers reads, as this node sees it."""
-        return any(one["reads"] for one in self.found["members"].values())
-
-    @property
-    def apart(self) -> list[str]:
-        """What the running process has and the declaration has not, of that which all must change at once."""
-        process = self.found["process"]
-        is_now = {
-            LAYOUT: pools_of(process["layout"] or "") == pools_of(self.wanted[LAYOUT].text),
-            ENVIRONMENT: process["environment"] == environment_digest(self.server),
-            ROOT_PASSWORD: process["files"][ROOT_PASSWORD] == self.wanted[ROOT_PASSWORD].sha256,
-            KMS_KEY: process["files"][KMS_KEY] == self.wanted[KMS_KEY].sha256,
-        }
-        return [path for path, same in is_now.items() if not same] if self.runs else []
-
-    @property
-    def older(self) -> str | None:
-        """Why the process is older than what one server may have before the others. From state alone."""
-        if self.found["process"]["binary"] != self.server.binary:
-            return f"it is {self.found['process']['binary'] or 'no server yet'}"
-        if self.found["files"][UNIT_FILE]["sha256"] != self.wanted[UNIT_FILE].sha256:
-            return "its unit changes"
-        if self.found["needs_daemon_reload"]:
-            return "its unit file is newer"
-        for path in (UNIT_FILE, TRUST):
-            ctime = self.found["files"][path]["ctime_s"] or 0
-            if (self.found["started_s"] or 0) < ctime <= self.found["now_s"]:
-                return f"{path} is newer"
-        return None
-
-    @property
-    def starts(self) -> str | None:
-        """Why it is started, or restarted together with others, without waiting for its turn; None if it is not."""
-        if not self.runs:
-            return "it does not run"
-        if self.apart:
-            return f"{self.apart[0]} changes"
-        return None if self.cluster_serves else self.older
 
 
 @operation()
@@ -111,19 +31,23 @@ def founded(server: Server, root: HiddenValue, kms_key: HiddenValue, *, restart_
         kms_key: 32 bytes, base64.
         restart_together: whether a change that all must make at once may interrupt everybody.
     """
-    ready = _ready(server, root, kms_key)
+    ready = ready_of(server, root, kms_key)
     if isinstance(ready, str):
         yield from changes.refuse(ready)
         return
-    for rule, sentence in _forbidden(ready, restart_together).items():
+    for rule, sentence in forbidden(ready, restart_together).items():
         if sentence is not None:
             yield from changes.rule(rule, passed=False, arithmetic=sentence)
             return
-    if (reason := ready.starts) is None:
+    if (reason := ready.starts) is None and ready.cluster_serves:
         host.noop(f"{UNIT} runs, with what all members have in common")
         return
+    if reason is None:  # everything is as declared: a restart would help nobody
+        changes.attribute(f"{UNIT} answers", minio_gate.words(ready.member), "serves")
+        yield minio_gate.serving(server)
+        return
     if ready.apart and ready.cluster_serves:
-        yield from changes.rule(TOGETHER_RULE, passed=True, arithmetic=f"{_interruption(ready)}: restart_together=True")
+        yield from changes.rule(TOGETHER_RULE, passed=True, arithmetic=f"{interruption(ready)}: restart_together=True")
     was = f"restarted, {reason}" if ready.runs else "active"
     changes.attribute(f"{UNIT} {'process' if ready.runs else 'active'}", ready.found["active"], was)
     yield from _configured(ready)
@@ -144,7 +68,7 @@ def member(server: Server, root: HiddenValue, kms_key: HiddenValue, *, certifica
         certificate_changes: an earlier operation of this plan writes a new one. What a killed run left undone is seen
             without it, by what the listener shows.
     """
-    ready = _ready(server, root, kms_key)
+    ready = ready_of(server, root, kms_key)
     if isinstance(ready, str):
         yield from changes.refuse(ready)
         return
@@ -194,97 +118,6 @@ def _certificate(ready: Ready, certificate_changes: bool) -> Iterator[PyinfraCom
         return
     changes.attribute(f"{UNIT} certificate", "the one before", "reloaded")
     yield minio_gate.reloaded(ready.server)
-
-
-_read: WeakKeyDictionary[object, Found | Unknown] = WeakKeyDictionary()
-
-
-def _found(server: Server) -> Found | Unknown:
-    """Read once a host while the plan is made, where two operations ask; anew whenever one is carried out."""
-    if getattr(host.state, "is_executing", False):
-        return _state(server)
-    here = ctx_host.get()
-    if here not in _read:
-        _read[here] = _state(server)
-    return _read[here]
-
-
-def _state(server: Server) -> Found | Unknown:
-    return host.get_fact(
-        State,
-        node=server.node,
-        members=dict(server.members),
-        port=server.port,
-        files=[LAYOUT, ENVIRONMENT, UNIT_FILE],
-        unread_files=[ROOT_PASSWORD, KMS_KEY, TRUST],
-        mounts=server.mounts,
-    )
-
-
-def _ready(server: Server, root: HiddenValue, kms_key: HiddenValue) -> Ready | str:
-    """The server as it was found and should be; a sentence if it cannot be converged."""
-    where = f"cannot converge MinIO on {server.node}"
-    if sentence := malformed(server):
-        return f"{where}: {sentence}"
-    found = _found(server)
-    if isinstance(found, Unknown):
-        return f"{where}: its state could not be read; see the error above"
-    try:
-        wanted = {
-            LAYOUT: Wanted(layout_yaml(server)),
-            ENVIRONMENT: Wanted(environment(server)),
-            ROOT_PASSWORD: Wanted(root, "400", exact=True),
-            KMS_KEY: Wanted(HiddenValue(f"{KEY_NAME}:{kms_key.unmask()}"), "400", exact=True),
-            UNIT_FILE: Wanted(unit_text(server)),
-        }
-    except (StoreError, ValueError) as error:
-        return f"{where}: {error}"
-    return config_file.obstacle({path: found["files"][path] for path in wanted}) or Ready(server, found, wanted)
-
-
-def _forbidden(ready: Ready, restart_together: bool) -> dict[str, str | None]:
-    """{rule: why it refuses; None if it does not}."""
-    has_data = any(one["format"] for one in ready.found["drives"].values())
-    interrupted = ready.apart and ready.cluster_serves and not restart_together
-    asked = "allow it with restart_together=True in object_storage, apply, and take that out again"
-    return {
-        KEYS_RULE: _other_key(ready) if has_data else None,
-        POOLS_RULE: _edited_pools(ready) if has_data else None,
-        TOGETHER_RULE: f"{_interruption(ready)}; {asked}" if interrupted else None,
-    }
-
-
-def _interruption(ready: Ready) -> str:
-    count = len(ready.server.members)
-    return f"{', '.join(ready.apart)} must change on {count} of {count} servers at once: none answers for some seconds"
-
-
-def _other_key(ready: Ready) -> str | None:
-    wanted = ready.wanted[KMS_KEY].sha256
-    process = ready.found["process"]["files"][KMS_KEY]
-    known = {KMS_KEY: ready.found["files"][KMS_KEY]["sha256"], "what the server runs with": process}
-    other = [place for place, digest in known.items() if digest not in (None, wanted)]
-    if not other:
-        return None
-    return (
-        f"{other[0]} is another key than the store's, and what is on the drives opens with no other: if it was rotated"
-        " in the store, set the version before again (`unterbau secrets reveal NAME --version N --env ENV | unterbau"
-        " secrets set NAME --env ENV`); if this is not the store that the cluster was made with, put that one back; if"
-        f" {KMS_KEY} was changed by hand, remove it"
-    )
-
-
-def _edited_pools(ready: Ready) -> str | None:
-    """Pools that are there stay as they are, in their order. Source: MinIO, cmd/erasure-server-pool.go."""
-    live = ready.found["process"]["layout"] or ready.found["files"][LAYOUT]["content"]
-    before, declared = pools_of(live or ""), pools_of(ready.wanted[LAYOUT].text) or []
-    if before is None or declared[: len(before)] == before:
-        return None
-    kept = sum(1 for old, new in zip(before, declared, strict=False) if old == new)
-    return (
-        f"{kept} of the {len(before)} pools that hold data are declared as they are, {len(declared)} are declared;"
-        f" declare those of {LAYOUT} again, in their order, and append a new one"
-    )
 
 
 def _configured(ready: Ready) -> Iterable[StringCommand]:
