@@ -49,6 +49,8 @@ def endpoints_once(view: View) -> Iterator[Problem]:
     for one in view.endpoints:
         if (other := taken.setdefault(one.name, one)) is not one:
             yield view.at(one, "name", f"{one.name!r} again", f"a name of its own ({view.where(other)} has it)")
+        if one.name in view.groups:  # --limit would mean both
+            yield view.at(one, "name", f"{one.name!r}, a group of nodes", "a name of its own")
         if not isinstance(one, S3Endpoint) and (other := first.setdefault(type(one), one)) is not one:
             yield view.at(one, "name", f"a second {type(one).__name__}", f"one ({view.where(other)})")
 

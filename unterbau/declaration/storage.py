@@ -68,7 +68,7 @@ class ObjectStorage(Declaration):
 class S3Endpoint(Declaration):
     """An S3 service: our servers, through the SSH connections of their nodes (`members`), or another one (`url`)."""
 
-    name: Slug = Field("storage", description="how the plan names it")
+    name: Slug = Field("s3", description="how the plan names it")
     members: Group | None = Field(None, description="the group of nodes that serve it")
     port: Port = Field(9000, description="where the members' API listens")
     url: S3Url | None = Field(None, description="an S3 service that is not ours, instead of members")
