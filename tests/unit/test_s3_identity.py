@@ -218,6 +218,7 @@ def test_what_somebody_else_made_is_left_alone(endpoint: Endpoint) -> None:
     assert endpoint.ran(call("put_policy", name="wide", document=reading("*", "s3:*")))[0]
     assert endpoint.ran(call("put_user", name="eve", secret="secret-of-eve", enabled=True))[0]
     assert endpoint.ran(call("attach", policies=["wide"], user="eve"))[0]
+    assert endpoint.ran(call("put_group", name="made by hand"))[0]
     before = state(endpoint)
     same_names = Declared(
         policies={**FIRST.policies, "wide": reading("app")}, users=[*FIRST.users, login("eve")], groups=FIRST.groups

@@ -139,7 +139,7 @@ class S3Client:
 
         def attempt(connection: _Connection) -> tuple[bytes, Hidden]:
             content = body(connection.secret.unmask()) if body else b""
-            address = f"{quote(path)}?{urlencode(sorted(query.items()))}" if query else quote(path)
+            address = f"{quote(path)}?{urlencode(sorted(query.items()), quote_via=quote)}" if query else quote(path)
             return self._signed(connection, what, AWSRequest(method, f"{connection.url}{address}", BINARY, content))
 
         what = f"{method} {path}"
