@@ -53,7 +53,7 @@ class Service:
         """(exit code, {operation on @s3: what it would change})."""
         ran = unterbau("plan", self.lab.name, "--json", cwd=self.root)
         assert ran.stdout, ran.stderr
-        found = [one for one in json.loads(ran.stdout)["changes"] if one["host"] == "storage"]
+        found = [one for one in json.loads(ran.stdout)["changes"] if one["host"] == "s3"]
         return ran.returncode, {one["operation"]: one["changes"] for one in found}
 
     def target(self, port: int, secret: str = "") -> Target:
