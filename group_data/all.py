@@ -90,13 +90,6 @@ flows_vault = (
     Flow(name="vault-raft", source="servers", target="servers", protocol="tcp", ports=(8201,)),
 )
 
-# Every node's gateway speaks with the members, which speak among themselves; applications use the gateway of the node
-# that they are on. A member that is stopped asks all gateways whether they have done with it.
-flows_storage = (
-    Flow(name="storage", source="all", target="storage", protocol="tcp", ports=(9000,)),
-    Flow(name="storage-gateway", source="storage", target="all", protocol="tcp", ports=(9443,)),
-)
-
 pki = Pki()
 
 # Periods: NIST SP 800-57 part 1, 5.3 (a cryptoperiod per kind of key).

@@ -94,6 +94,13 @@ vault_database_roles = (
 )
 vault_static_roles = (VaultStaticRole(name="demo-batch", connection="demo", username="demo_batch"),)
 
+# Every node's gateway speaks with the members, which speak among themselves; applications use the gateway of the node
+# that they are on. A member that is stopped asks all gateways whether they have done with it.
+flows_storage = (
+    Flow(name="storage", source="all", target="storage", protocol="tcp", ports=(9000,)),
+    Flow(name="storage-gateway", source="storage", target="all", protocol="tcp", ports=(9443,)),
+)
+
 # One drive on each of the five machines: any two of them may die, and all is still read and written.
 object_storage = ObjectStorage(pools=(StoragePool(nodes="storage", drives=("/mnt/drive-1",)),), parity=2, survives=2)
 
