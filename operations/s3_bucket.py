@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from itertools import chain
 
 from pyinfra import host
 from pyinfra.api import operation
+from pyinfra.api.command import PyinfraCommand
 
-from facts.endpoint import Mark
 from facts.s3_bucket import Bucket as Found
 from facts.s3_bucket import Buckets, Features, Usage
 from facts.s3_identity import Marks
@@ -40,33 +40,34 @@ def exactly(buckets: list[Bucket], *, deletions: Sequence[str] = ()) -> Commands
         yield from _refused([f"cannot converge buckets: {host.name} could not be read; see the error above"])
         return
     there: Mapping[str, Found] = found if isinstance(found, dict) else {}
-    ours: Mapping[str, Mark] = marks if isinstance(marks, dict) else {}
-    pairs = [(bucket, there[bucket.name]) for bucket in buckets if bucket.name in there and bucket.name in ours]
-    leaving = sorted({*ours} & {*there} - {bucket.name for bucket in buckets})
+    ours = [bucket for bucket in buckets if isinstance(marks, dict) and {bucket.name} <= marks.keys() & there.keys()]
+    leaving = sorted(there.keys() & marks.keys() - {one.name for one in buckets}) if isinstance(marks, dict) else []
     contents: Mapping[str, Counted] = {name: host.get_fact(Usage, bucket=name) for name in leaving}
-    asked = [answer for pair in pairs for answer in compliance(*pair)]
-    for passed, arithmetic in asked:
-        yield from changes.rule(RULE, passed=passed, arithmetic=arithmetic)
-    refusals = [
-        *(lacking(buckets, features) if isinstance(features, list) else ()),
-        *chain.from_iterable(impossible(*pair) for pair in pairs),
-        *staying(contents, deletions),
-    ]
+    missing = lacking(buckets, features) if isinstance(features, list) else ()
+    never = chain.from_iterable(impossible(bucket, there[bucket.name]) for bucket in ours)
+    refusals = [*missing, *never, *staying(contents, deletions)]
+    passed = yield from _asked(ours, there)
     yield from _refused(refusals)
-    if refusals or not all(passed for passed, _ in asked):
+    if refusals or not passed:
         return
-    things = [_thing(bucket, there.get(bucket.name)) for bucket in buckets]
+    things = [
+        Thing(one.name, attributes(one, there.get(one.name)), commands(one, there.get(one.name))) for one in buckets
+    ]
     shown = {name: found_attributes(one) for name, one in found.items()} if isinstance(found, dict) else found
     yield from converge(_kind(contents), things, shown, marks, deletions)
+
+
+def _asked(ours: Sequence[Bucket], there: Mapping[str, Found]) -> Generator[PyinfraCommand, None, bool]:
+    """Ask the rule about each retention that changes; whether all may."""
+    answers = [answer for bucket in ours for answer in compliance(bucket, there[bucket.name])]
+    for passed, arithmetic in answers:
+        yield from changes.rule(RULE, passed=passed, arithmetic=arithmetic)
+    return all(passed for passed, _ in answers)
 
 
 def _refused(sentences: Sequence[str]) -> Commands:
     for sentence in sentences:
         yield from changes.refuse(sentence)
-
-
-def _thing(bucket: Bucket, found: Found | None) -> Thing:
-    return Thing(bucket.name, attributes(bucket, found), commands(bucket, found))
 
 
 def _kind(contents: Mapping[str, Counted]) -> Kind:

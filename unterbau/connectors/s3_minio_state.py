@@ -49,6 +49,8 @@ class State(Admin):
         """{token, started_at} of a heal of these keys, or of all; of the one that runs there already, if one does."""
         if prefix and not bucket:
             raise EndpointError(f"cannot heal {prefix!r}: found a prefix without its bucket; name both")
+        if bucket:
+            self.client.call("head_bucket", {"Bucket": bucket})  # MinIO would begin, and end with its own inner words
         path = f"{bucket}/{prefix}" if prefix else bucket
         body = {"recursive": True, "scanMode": DEEP if deep else NORMAL}
         answer = json.loads(self.send("POST", f"heal/{path}", body))
