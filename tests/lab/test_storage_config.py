@@ -25,8 +25,8 @@ from unterbau.secrets.store import Store
 pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("converged")]
 
 NODE = "wrk-1"  # an application's: it runs in the node's network
-WRITER, BUCKET = "backups-writer", "backups"
-SECRET = f"storage/{WRITER}"
+WRITER, BUCKET = "backup-writer", "backups"
+SECRET = f"s3/{WRITER}"
 GATEWAY_PORT, API_PORT = 9443, 9000
 LIMIT_S = 300
 
