@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -159,6 +160,19 @@ def test_hidden_leaves_reach_the_api_and_no_log(capsys: pytest.CaptureFixture[st
     logged = capsys.readouterr().err
     assert '>>> put_object {"Body": *MASKED*, "Bucket": "abc", "Key": "k", "Metadata": {"x": *MASKED*}}' in logged
     assert "horse" not in logged + repr(command) + str(command)
+
+
+@pytest.mark.parametrize("engine", ["minio", "seaweedfs"])
+def test_no_library_logs_a_secret_however_much_it_says(engine: str, caplog: pytest.LogCaptureFixture) -> None:
+    """The endpoint's own, and one that is being set: `pyinfra --debug-all` shows what botocore thinks of a request."""
+    one, wire, _ = made((200, b""), engine=engine)
+    with caplog.at_level(logging.DEBUG):
+        ran(one, call("put_user", name="writer", secret=Hidden("secret-of-the-writer")))
+        ran(one, 'get_bucket_versioning {"Bucket": "abc"}')
+    assert wire.sent
+    assert "Calculating signature" in caplog.text
+    assert OWN_SECRET not in caplog.text
+    assert "secret-of-the-writer" not in caplog.text
 
 
 def test_an_error_that_quotes_a_secret_is_redacted() -> None:
