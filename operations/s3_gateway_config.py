@@ -35,6 +35,8 @@ NO_TRAILER = (
     "Set request_checksum_calculation=when_required in the SDK, or sign the payload."
 )
 NO_ADMIN = "Paths below /minio/ are served to administrators on the members only."
+NO_KEYS = "Keys that borrow a user's rights (STS) are not made here; ask for a service account."
+NO_REPLACING = "A request that would replace a version, write without its retention, or forge its origin is not served."
 NO_DOTS = "Paths with '.' or '..' as a part are not served."
 
 
@@ -131,6 +133,7 @@ def _frontend(gateway: Gateway) -> str:
             r"acl internal var(txn.plain) -m reg '^[/\\\s]*(minio|\.minio\.sys)\s*([/\\]|$)'",
             f"acl unsigned req.hdr(x-amz-content-sha256) -m sub -i {UNSIGNED_TRAILER}",
             f"acl unsigned query,url_dec,url_dec -m sub -i {UNSIGNED_TRAILER}",
+            *_guards_of_versions(),
             "acl members src " + " ".join(sorted(gateway.members.values())),
             *(_state_of(name) for name in sorted(gateway.members)),
             _refusal(400, "InvalidRequest", NO_TRAILER, "unsigned"),
@@ -143,6 +146,24 @@ def _frontend(gateway: Gateway) -> str:
             f"default_backend {BACKEND}",
         ],
     )
+
+
+def _guards_of_versions() -> list[str]:
+    """What MinIO lets whoever may put an object do to versions under retention; no policy can deny all of it."""
+    return [
+        "# Denied before it sent its body, a client would send the next request where HAProxy waits for that body.",
+        "http-request wait-for-body time 10s at-least 1 if { req.hdr(expect) -m found }",
+        "acl changes method PUT POST",
+        r"acl of_version query,url_dec -m reg -i '(^|&)versionid='",
+        r"acl beside_data query,url_dec -m reg -i '(^|&)(tagging|retention|legal-hold|restore|select)(=|&|$)'",
+        "acl replaces req.hdr(x-amz-bypass-governance-retention) -m found",
+        "acl replaces req.hdr(content-type) -m beg -i multipart/form-data",
+        r"acl replaces req.hdr_names(,) -m reg -i '(^|,)x-minio-(source|replication|internal)'",
+        "acl replaces req.hdr(x-amz-replication-status) -m found",
+        _refusal(403, "AccessDenied", NO_REPLACING, "changes replaces"),
+        _refusal(403, "AccessDenied", NO_REPLACING, "changes of_version !beside_data"),
+        _refusal(403, "AccessDenied", NO_KEYS, "{ method POST } { path / }"),
+    ]
 
 
 def _state_of(member: str) -> str:
@@ -182,7 +203,7 @@ def _backend(gateway: Gateway) -> str:
             "srvtcpka-intvl 2s",
             "srvtcpka-cnt 3",
             "# A member that has just started denies for seconds what it missed: first 10 s of health.",
-            f"default-server ssl ca-file {BUNDLE} verify required tcp-ut 9s check inter 1s fastinter 500ms"
+            f"default-server ssl ca-file {BUNDLE} verify required tcp-ut 9s check inter 3s fastinter 500ms"
             " fall 2 rise 20 observe layer4 error-limit 1 on-error mark-down",
             *servers,
         ],

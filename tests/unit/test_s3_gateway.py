@@ -56,7 +56,16 @@ def test_it_listens_on_the_nodes_address_and_loopback_with_tls_and_nowhere_else(
 def test_what_is_refused_is_refused_before_anything_is_passed_on() -> None:
     lines = section("frontend s3")
     rules = [line for line in lines if line.startswith("http-request deny")]
-    assert [rule.rpartition(" if ")[2] for rule in rules] == ["unsigned", "dots", "internal !health"]
+    assert [rule.rpartition(" if ")[2] for rule in rules] == [
+        "changes replaces",
+        "changes of_version !beside_data",
+        "{ method POST } { path / }",
+        "unsigned",
+        "dots",
+        "internal !health",
+    ]
+    waits = next(line for line in lines if line.startswith("http-request wait-for-body"))
+    assert lines.index(waits) < min(lines.index(rule) for rule in rules)  # else a body is taken for the next request
     assert max(lines.index(rule) for rule in rules) < lines.index("default_backend members")
     named = [line for line in lines if line.startswith("acl unsigned ")]
     assert [line.split()[2] for line in named] == ["req.hdr(x-amz-content-sha256)", "query,url_dec,url_dec"]

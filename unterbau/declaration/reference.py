@@ -101,6 +101,7 @@ _WORDS = {
     "Many[Role]": "roles", "Identifier": "SQL name", "Some[Statement]": "SQL statements",
     "Annotated[Many[Identifier], AfterValidator(different)]": "SQL names", "Many[Login]": "logins",
     "Pools": "pools", "MountPoints": "paths", "S3Url | None": "URL", "Engine": "text", "AccessKey": "access key",
+    "UserKey": "access key",
     "BucketName": "bucket name", "LockMode": "text", "Expiries": "rules", "BucketStatements": "statements",
     "CorsRules": "rules", "dict[Tag, Tag]": "dict", "Users": "access keys", "Buckets": "bucket names",
     "Prefix": "text", "Effect": "text",

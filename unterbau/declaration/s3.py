@@ -11,7 +11,6 @@ from unterbau.declaration.base import Declaration, made_of
 from unterbau.declaration.explain import near, rule
 from unterbau.declaration.fields import Many, Slug, Some, different, matching
 from unterbau.declaration.secret import Ref
-from unterbau.declaration.storage import AccessKey
 from unterbau.domain.s3_policy import ACTIONS, Said, appending, unknown_actions
 
 OURS = "unterbau"  # the bucket with the marks of what is ours, and the deploys' own identity
@@ -61,8 +60,10 @@ Origins = Annotated[Some[Origin], AfterValidator(different)]
 Methods = Annotated[Some[Method], AfterValidator(different)]
 Headers = Annotated[Many[Header], AfterValidator(different)]
 Names = Annotated[Many[Slug], AfterValidator(different)]
+# Source: MinIO takes no longer ones for users.
+UserKey = Annotated[str, matching(r"[A-Za-z0-9._-]{3,20}", "an access key: 3 to 20 letters, digits, '._-'")]
 Buckets = Annotated[Many[BucketName], AfterValidator(different)]
-Users = Annotated[Many[AccessKey], AfterValidator(different)]
+Users = Annotated[Many[UserKey], AfterValidator(different)]
 LockMode = Literal["GOVERNANCE", "COMPLIANCE"]
 
 
@@ -183,7 +184,7 @@ class S3Group(Declaration):
 class S3User(Declaration):
     """An identity: its access key is its name."""
 
-    name: AccessKey = Field(description="the access key")
+    name: UserKey = Field(description="the access key")
     secret: Ref = Field(description="the secret key, by name")
     policies: Names = Field((), description="names of S3Policy")
     groups: Names = Field((), description="names of S3Group")
@@ -193,8 +194,8 @@ class S3User(Declaration):
 class S3ServiceAccount(Declaration):
     """A second key of a user, perhaps for less."""
 
-    name: AccessKey = Field(description="its access key")
-    user: AccessKey = Field(description="whose it is: a S3User")
+    name: UserKey = Field(description="its access key")
+    user: UserKey = Field(description="whose it is: a S3User")
     secret: Ref = Field(description="the secret key, by name")
     policy: Slug | None = Field(None, description="a S3Policy that narrows it; by itself all that the user may do")
 
