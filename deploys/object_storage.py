@@ -57,6 +57,7 @@ def servers(server: Server, certificate_changes: bool) -> None:
         server=server,
         root=root,
         kms_key=kms_key,
+        restart_together=declared.restart_together,
         certificate_changes=certificate_changes,
         name="one after the other",
         _serial=True,

@@ -56,7 +56,14 @@ def founded(server: Server, root: HiddenValue, kms_key: HiddenValue, *, restart_
 
 
 @operation()
-def member(server: Server, root: HiddenValue, kms_key: HiddenValue, *, certificate_changes: bool = False) -> Commands:
+def member(
+    server: Server,
+    root: HiddenValue,
+    kms_key: HiddenValue,
+    *,
+    restart_together: bool = False,
+    certificate_changes: bool = False,
+) -> Commands:
     """The server runs as declared, with all of its drives; called for one node after the other (`_serial=True`).
 
     Before it restarts, all others and all drives must be there and healed; afterwards again.
@@ -65,6 +72,7 @@ def member(server: Server, root: HiddenValue, kms_key: HiddenValue, *, certifica
         server: this member, as it should be.
         root: the root credential's secret.
         kms_key: 32 bytes, base64.
+        restart_together: whether a restart may interrupt those whom the layout leaves too few drives without it.
         certificate_changes: an earlier operation of this plan writes a new one. What a killed run left undone is seen
             without it, by what the listener shows.
     """
@@ -85,10 +93,12 @@ def member(server: Server, root: HiddenValue, kms_key: HiddenValue, *, certifica
     if reason is not None:
         changes.attribute(f"{UNIT} process", ready.found["active"], f"restarted, {reason}")
         verdict = minio_gate.arithmetic(server, ready.found["members"])
-        yield from changes.rule(RULE, passed=verdict.passed, arithmetic=verdict.arithmetic)
-        if not verdict.passed:
+        passed = verdict.passed or restart_together
+        allowed = "" if verdict.passed else f": restart_together={restart_together}"
+        yield from changes.rule(RULE, passed=passed, arithmetic=verdict.arithmetic + allowed)
+        if not passed:
             return
-        yield minio_gate.before_restart(server)
+        yield minio_gate.before_restart(server, interrupting=not verdict.passed)
     yield from files
     if reason is not None:
         yield _restart()

@@ -44,25 +44,24 @@ def words(member: MemberApi) -> str:
     return "serves" if member["writes"] else "has no quorum to write"
 
 
-def incomplete(server: Server, health: Health) -> str | None:
-    """Why not every drive of every set is there and healed, as every member sees it, in words; None if all are."""
+def incomplete(server: Server, health: Health, *, stopping: bool) -> str | None:
+    """Why not every drive of every set is there and healed, as every member sees it, in words; None if all are.
+
+    Before `stopping` this server it also has to say that the others are enough.
+    """
     api = health["members"]
     for name in server.members:
-        if sentence := _not_well(api[name]):
-            return f"{name} {sentence}"
+        if not api[name]["writes"]:
+            return f"{name} {words(api[name])}"
+        if api[name]["healing"]:
+            return f"{name} sees {api[name]['healing']} drives of others that are being healed"
     for name in server.members:
         for number, pool in enumerate(server.pools):
             if sentence := _incomplete_sets(server, name, number, health):
                 return f"{sentence} of {pool.erasure}"
+    if stopping and not api[server.node]["spare"]:
+        return f"{server.node} says that the others would have no quorum without it"
     return None
-
-
-def _not_well(member: MemberApi) -> str | None:
-    if not member["writes"]:
-        return words(member)
-    if member["healing"]:
-        return f"sees {member['healing']} drives of others that are being healed"
-    return None if member["spare"] else "says that the others would have no quorum without it"
 
 
 def _incomplete_sets(server: Server, name: str, pool: int, health: Health) -> str | None:
@@ -77,14 +76,17 @@ def _incomplete_sets(server: Server, name: str, pool: int, health: Health) -> st
     return None
 
 
-def before_restart(server: Server) -> FunctionCommand:
-    """Wait until all are there and healed: what the plan saw may be minutes old, and another one just restarted."""
+def before_restart(server: Server, *, interrupting: bool = False) -> FunctionCommand:
+    """Wait until all are there and healed: what the plan saw may be minutes old, and another one just restarted.
+
+    `interrupting`: the layout cannot do without this server, and it was allowed to stop nevertheless.
+    """
 
     def wait_for_the_others(state: State, host: Host, node: str) -> bool:  # noqa: ARG001  # pyinfra wants both
         health = _read(host, server, [node])
         if health is not None and not health["members"][node]["answers"]:
             return True  # what does not serve takes nothing away
-        return _await_all(host, server, f"cannot restart {UNIT} on {node}")
+        return _await_all(host, server, f"cannot restart {UNIT} on {node}", stopping=not interrupting)
 
     return _command(wait_for_the_others, server.node)
 
@@ -97,7 +99,7 @@ def after_start(server: Server) -> FunctionCommand:
         if not _await_this(host, server, failing):
             return False
         time.sleep(METRICS_LIFE_S)  # until then a member may say what it saw before the restart
-        return _await_all(host, server, failing)
+        return _await_all(host, server, failing, stopping=False)
 
     return _command(wait_until_all_are_there, server.node)
 
@@ -177,10 +179,11 @@ def _await_this(host: Host, server: Server, failing: str) -> bool:
     return _await(host, lambda: _read(host, server, [server.node]), lambda said: _unready(server.node, said), failing)
 
 
-def _await_all(host: Host, server: Server, failing: str) -> bool:
-    return _await(
-        host, lambda: _read(host, server, list(server.members)), lambda said: incomplete(server, said), failing
-    )
+def _await_all(host: Host, server: Server, failing: str, *, stopping: bool) -> bool:
+    def wrong(health: Health) -> str | None:
+        return incomplete(server, health, stopping=stopping)
+
+    return _await(host, lambda: _read(host, server, list(server.members)), wrong, failing)
 
 
 def _await(host: Host, read: Callable[[], Health | None], wrong: Callable[[Health], str | None], failing: str) -> bool:

@@ -96,7 +96,8 @@ del WITHOUT_METRICS["sets"]["wrk-1"]
         (health(srv_3=DOWN), "srv-3 does not answer"),
         (health(srv_3={**UP, "reads": False, "writes": False}), "srv-3 has no quorum to read"),
         (health(srv_3={**UP, "writes": False}), "srv-3 has no quorum to write"),
-        (health(srv_3={**UP, "spare": False}), "srv-3 says that the others would have no quorum without it"),
+        (health(srv_1={**UP, "spare": False}), "srv-1 says that the others would have no quorum without it"),
+        (health(srv_3={**UP, "spare": False}), None),
         (health(srv_3={**UP, "spare": False, "healing": 1}), "srv-3 sees 1 drives of others that are being healed"),
         (seen("srv-2", online=4), "srv-2 sees 4 of 5 drives in set 1 of 5 nodes x 1 drive"),
         (seen("wrk-2", healing=1), "wrk-2 sees 1 drives healing in set 1 of 5 nodes x 1 drive"),
@@ -104,7 +105,7 @@ del WITHOUT_METRICS["sets"]["wrk-1"]
     ],
 )
 def test_what_a_gate_waits_for(found: Health, said: str | None) -> None:
-    assert minio_gate.incomplete(server(), found) == said
+    assert minio_gate.incomplete(server(), found, stopping=True) == said
 
 
 @pytest.mark.parametrize(
@@ -175,6 +176,13 @@ def test_the_gate_after_a_restart_waits_for_this_server_and_then_for_all() -> No
     assert not pass_gate(gate, never)
     assert "cannot go on from srv-1" in never.said[-1]
     assert "it does not answer (systemd says active)" in never.said[-1]
+
+
+def test_whom_the_layout_cannot_spare_stops_only_if_that_was_allowed() -> None:
+    host = Host(health(srv_1={**UP, "spare": False}))
+    assert not pass_gate(minio_gate.before_restart(server()), host)
+    assert pass_gate(minio_gate.before_restart(server(), interrupting=True), host)
+    assert pass_gate(minio_gate.after_start(server()), host)
 
 
 def test_who_is_started_only_has_to_serve() -> None:
