@@ -18,7 +18,7 @@ from unterbau import changes
 from unterbau.domain.unknown import Unknown
 
 # As the account that it will run as; HAProxy goes back to the folder that it was started in.
-CHECK = f"env -C / runuser -u {USER} -- haproxy -c -q -f"
+CHECK = f"env -C / runuser -u {USER} -- haproxy -c -f"
 
 
 @operation()

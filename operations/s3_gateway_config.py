@@ -158,7 +158,7 @@ def _guards_of_versions() -> list[str]:
         r"acl beside_data query,url_dec -m reg -i '(^|&)(tagging|retention|legal-hold|restore|select)(=|&|$)'",
         "acl replaces req.hdr(x-amz-bypass-governance-retention) -m found",
         "acl replaces req.hdr(content-type) -m beg -i multipart/form-data",
-        r"acl replaces req.hdr_names(,) -m reg -i '(^|,)x-minio-(source|replication|internal)'",
+        r"acl replaces req.hdr_names -m reg -i '(^|,)x-minio-(source|replication|internal)'",
         "acl replaces req.hdr(x-amz-replication-status) -m found",
         _refusal(403, "AccessDenied", NO_REPLACING, "changes replaces"),
         _refusal(403, "AccessDenied", NO_REPLACING, "changes of_version !beside_data"),
