@@ -1,14 +1,24 @@
-"""Host keys: a machine that shows another key than the pinned one, or one that nobody pinned, is not spoken to."""
+"""Host keys: a machine that shows another key than the pinned one, or one that nobody pinned, is not spoken to.
+
+And what is read ahead: one round trip a node, the same truth, the same errors.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import paramiko
 import pytest
 
-from tests.lab.commands import ADDRESS, ROOT, unterbau
+from tests.lab.commands import ADDRESS, ROOT, Running, changes, on, unterbau
+from tests.unit.test_prefetch_on_node import SAYS
+from unterbau.connectors.prefetch import Prefetch
 from unterbau.lab.layout import Lab
 
 pytestmark = pytest.mark.lab
@@ -65,3 +75,118 @@ def test_without_any_pinned_key_nobody_is_spoken_to_and_nothing_is_learned(lab: 
         assert all(name in ran.stdout for name in ADDRESS)
         assert "Traceback" not in ran.stderr
     assert known_hosts.read_text() == ""
+
+
+COUNTED = """
+import sys
+import pyinfra_cli
+from collections import Counter
+from paramiko import Transport
+opened, open_session = Counter(), Transport.open_session
+Transport.open_session = lambda self, *a, **k: opened.update([self.getpeername()[0]]) or open_session(self, *a, **k)
+from unterbau.cli import main
+try:
+    main()
+finally:
+    print("commands", *(f"{name}={count}" for name, count in opened.items()), file=sys.stderr)
+"""
+
+
+def counted(*arguments: str) -> tuple[int, dict[str, Any], dict[str, int]]:
+    """(exit code, JSON, {address: commands that were sent to it}) of `unterbau ARGUMENTS --json`."""
+    ran = subprocess.run(
+        [sys.executable, "-c", COUNTED, *arguments, "--json"],
+        cwd=ROOT, text=True, capture_output=True, timeout=300, stdin=subprocess.DEVNULL, check=False,
+    )  # fmt: skip
+    assert ran.stdout, ran.stderr
+    sent = ran.stderr.rpartition("commands ")[2].split()
+    return ran.returncode, json.loads(ran.stdout), {name: int(n) for name, n in (each.split("=") for each in sent)}
+
+
+@pytest.fixture
+def remembered(converged: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """A plan that asked each fact by itself: whoever plans next reads them ahead."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    code, found, sent = counted("plan", "lab")
+    assert (code, set(sent)) == (0, set(ADDRESS.values()))
+    assert min(sent.values()) > 10
+    return found
+
+
+def test_a_plan_costs_one_command_a_node_and_is_the_same(remembered: dict[str, Any]) -> None:
+    assert counted("plan", "lab") == (0, remembered, dict.fromkeys(ADDRESS.values(), 1))
+
+
+def test_what_changed_between_two_plans_is_seen_and_what_an_apply_did_too(
+    remembered: dict[str, Any],
+) -> None:
+    on("wrk-1", "sysctl -qw net.ipv4.ip_forward=0")
+    code, found, sent = counted("plan", "lab")
+    assert (code, changes(found)) == (2, {("wrk-1", "net.ipv4.ip_forward")})
+    assert sent[ADDRESS["srv-1"]] == 1
+    code, report, _sent = counted("apply", "lab", "-y")
+    assert (code, report["left"], [outcome["outcome"] for outcome in report["outcomes"]]) == (0, [], ["done"])
+    assert on("wrk-1", "cat /proc/sys/net/ipv4/ip_forward").strip() == "1"
+
+
+def test_a_memory_that_was_tampered_with_is_as_good_as_none(remembered: dict[str, Any], tmp_path: Path) -> None:
+    for file in (tmp_path / "unterbau" / "prefetch").iterdir():
+        file.write_bytes(file.read_bytes().replace(b"sh -c", b"sh -x", 1))
+    code, found, sent = counted("plan", "lab")
+    assert (code, found) == (0, remembered)
+    assert min(sent.values()) > 10
+
+
+@pytest.fixture
+def hanging(remembered: dict[str, Any]) -> Iterator[None]:
+    """A fact of wrk-2 that never answers."""
+    on("wrk-2", "mv /usr/bin/dpkg-query /usr/bin/dpkg-query.away")
+    on(
+        "wrk-2",
+        "printf '#!/bin/sh\\necho x >/run/asked\\nsleep 100\\n' >/usr/bin/dpkg-query; chmod 755 /usr/bin/dpkg-query",
+    )
+    yield
+    on("wrk-2", "mv /usr/bin/dpkg-query.away /usr/bin/dpkg-query; rm -f /run/asked")
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("none", "wrk-2 did not answer within 30 s"),
+        ("pause", "the connection to wrk-2 was lost"),
+        ("cut", "the connection to wrk-2 was lost"),
+        ("kill", "the connection to wrk-2 was lost"),
+    ],
+)
+def test_a_node_that_is_lost_while_it_is_read_ahead_is_named(hanging: None, fault: str, words: str) -> None:
+    run = Running("plan", "lab", "--json").until("reading")
+    while on("wrk-2", "cat /run/asked 2>&1 || true").strip() != "x":
+        assert run.process.poll() is None
+    try:
+        assert fault == "none" or unterbau("lab", "fault", fault, "wrk-2").returncode == 0
+        code, out, err = run.end(timeout_s=60)
+    finally:
+        unterbau("lab", "fault", "undo", "wrk-2")
+        assert unterbau("lab", "up").returncode == 0
+    problems = json.loads(out)["problems"]
+    assert (code, {problem["host"] for problem in problems}) == (1, {"wrk-2"}), err
+    assert words in problems[0]["sentence"]
+
+
+@pytest.mark.parametrize("user", ["root", "operator"])
+def test_read_ahead_on_a_node_a_command_says_what_it_says_alone(converged: None, lab: Lab, user: str) -> None:
+    lines = [f"{sudo}sh -c {shlex.quote(text)}" for sudo in ("", "sudo -H -n ") for text in SAYS]
+    with paramiko.SSHClient() as client:
+        client.load_host_keys(str(lab.known_hosts))
+        client.connect(ADDRESS["wrk-1"], username=user, key_filename=str(lab.key), look_for_keys=False)
+        transport = client.get_transport()
+        assert transport
+        ahead = Prefetch(lines)
+        ahead.begin(lambda: transport.open_session(timeout=10))
+        for line in lines:
+            stdin, stdout, stderr = client.exec_command(line)
+            stdin.close()
+            alone = (stdout.read(), stderr.read(), stdout.channel.recv_exit_status())
+            found = ahead.take(line, 30)
+            assert found is not None
+            assert (line, found.stdout, found.stderr, found.status) == (line, *alone)

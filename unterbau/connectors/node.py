@@ -1,20 +1,20 @@
 """`@node/<name>`: pyinfra's SSH connector, made for nodes at two in the morning.
 
 What differs: TCP_NODELAY (47 ms -> 3 ms a command on a LAN), host keys are pinned and never learned, a network that is
-cut or a node that is frozen is an error in seconds, and `prove_new_connection` shows that a node can still be entered.
+cut or a node that is frozen is an error in seconds, `prove_new_connection` shows that a node can still be entered, and
+the facts that a run will ask for, as far as they are those of the last run, are fetched by one command (`prefetch.py`).
 """
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
 import gevent
-from paramiko import Channel, SSHException, Transport
+from paramiko import SSHException, Transport
 from pyinfra.api.command import StringCommand
 from pyinfra.api.exceptions import ConnectError
 from pyinfra.api.state import StateStage
@@ -25,6 +25,9 @@ from pyinfra.connectors.util import CommandOutput
 from typing_extensions import override
 
 from unterbau.connectors.lock import NodeLock
+from unterbau.connectors.output import exec_tolerant
+from unterbau.connectors.prefetch import OPEN_TIMEOUT_S, Answer, Prefetch, fact_line
+from unterbau.connectors.prefetch_memory import Memory, memory_of
 
 CONNECT_TIMEOUT_S = 10
 FACT_TIMEOUT_S = 30
@@ -63,6 +66,7 @@ class NodeConnector(SSHConnector):
     }
     data: NodeData
     _lock: NodeLock | None = None
+    _prefetch: Prefetch | None = None
 
     @override
     @staticmethod
@@ -86,14 +90,14 @@ class NodeConnector(SSHConnector):
     def connect(self) -> None:
         super().connect()
         self._transport().set_keepalive(KEEPALIVE_INTERVAL_S)
-        assert self.client is not None  # noqa: S101  # for the type checker: connected
-        self.client.exec_command = partial(exec_tolerant, self.client.exec_command)  # type: ignore[method-assign]
+        self._listen_to_commands()
         if self.host.data.get("_sudo"):
             self._check_sudo()
 
     @override
     def disconnect(self) -> None:
         super().disconnect()
+        self._remember()
         if self._lock is not None:
             self._lock.release()
         if self.client is not None:
@@ -103,10 +107,13 @@ class NodeConnector(SSHConnector):
     def run_shell_command(
         self, command: StringCommand, print_output: bool = False, print_input: bool = False, **arguments: Any
     ) -> tuple[bool, CommandOutput]:
+        asked_before = self.host.connector_data.get("prompted_sudo_password")  # then each line has it in it
+        fact = fact_line(command, arguments) if self._looking and not asked_before else None
         limit_s = arguments["_timeout"] = arguments.get("_timeout") or self._default_timeout_s()
 
         def call() -> tuple[bool, CommandOutput]:
             try:
+                self._answer_ahead(fact, limit_s)
                 return super(NodeConnector, self).run_shell_command(command, print_output, print_input, **arguments)
             except TimeoutError as error:
                 self._transport().close()  # a node that does not answer one question is not asked a second
@@ -116,10 +123,12 @@ class NodeConnector(SSHConnector):
 
     @override
     def put_file(self, *args: Any, **kwargs: Any) -> bool:
+        self._drop_prefetch()
         return bool(self._watched(lambda: super(NodeConnector, self).put_file(*args, **kwargs)))
 
     @override
     def get_file(self, *args: Any, **kwargs: Any) -> bool:
+        self._drop_prefetch()
         return bool(self._watched(lambda: super(NodeConnector, self).get_file(*args, **kwargs)))
 
     def prove_new_connection(self) -> None:
@@ -153,6 +162,50 @@ class NodeConnector(SSHConnector):
         """Whether this run held the node, and another may be at work there by now."""
         return self._lock is not None and self._lock.lost
 
+    @property
+    def _looking(self) -> bool:
+        """Whether a deploy is being prepared: only facts are read, and nothing is changed yet."""
+        return bool(self.state.current_stage == StateStage.Prepare and self.state.current_deploy_filename)
+
+    def _answer_ahead(self, fact: str | None, limit_s: int) -> None:
+        """Have the answer to this fact ready if it was read ahead; forget all if this is no fact."""
+        if fact is None:
+            self._drop_prefetch()
+            return
+        if self._prefetch is None:
+            memory = self._memory()
+            self._prefetch = Prefetch(memory.read() if memory else ())
+            self._prefetch.begin(lambda: self._transport().open_session(timeout=OPEN_TIMEOUT_S))
+        self._asked[fact] = None
+        answer = self._prefetch.take(fact, limit_s)
+        self._check_connection()
+        if answer is not None:
+            self._answers[fact] = answer
+
+    def _drop_prefetch(self) -> None:
+        self._prefetch = self._prefetch or Prefetch()  # nothing is read ahead from now on
+        self._prefetch.drop()
+
+    def _remember(self) -> None:
+        """For the next run, unless this one asked nothing, or did not get through."""
+        asked = tuple(self._asked) if self._prefetch is not None else ()
+        memory = self._memory() if asked and self.host not in self.state.failed_hosts else None
+        if memory is not None and asked != memory.read():
+            memory.write(asked)
+
+    def _memory(self) -> Memory | None:
+        port, user = str(self.data["ssh_port"] or ""), self.data["ssh_user"] or ""
+        node = (self.host.name, self.data["ssh_hostname"] or "", port, user)
+        return memory_of(node, self.data["ssh_key"], self.state.cwd)
+
+    def _listen_to_commands(self) -> None:
+        """Of a new connection: nothing was asked on it yet, and nothing read ahead."""
+        assert self.client is not None  # noqa: S101  # for the type checker: connected
+        self._asked: dict[str, None] = {}  # lines of facts, in order
+        self._answers: dict[str, Answer] = {}  # what the next call of exec_command with this line gets
+        self._prefetch = None
+        self.client.exec_command = partial(exec_tolerant, self.client.exec_command, self._answers)  # type: ignore[assignment,method-assign]
+
     def _check_sudo(self) -> None:
         """Without this, a sudo that asks for a password would ask whoever runs a plan, or hang CI."""
         granted, _output = super().run_shell_command(StringCommand("sudo -n true"), _timeout=CONNECT_TIMEOUT_S)
@@ -176,9 +229,12 @@ class NodeConnector(SSHConnector):
             raise OSError(f"the lock on {self.host.name} was lost: another run may be at work there")
         with self._liveness_watch():
             result = call()
+        self._check_connection()
+        return result
+
+    def _check_connection(self) -> None:
         if not self._transport().is_active():
             raise OSError(f"the connection to {self.host.name} was lost")
-        return result
 
     @contextmanager
     def _liveness_watch(self) -> Iterator[None]:
@@ -187,31 +243,6 @@ class NodeConnector(SSHConnector):
             yield
         finally:
             watch.kill(block=False)
-
-
-def exec_tolerant(execute: Callable[..., tuple[Any, Any, Any]], *args: Any, **kwargs: Any) -> tuple[Any, Any, Any]:
-    """paramiko's exec_command, whose output is decoded line by line: a byte that is not UTF-8 is shown as an escape.
-
-    paramiko's own files raise at such a byte, and what came after it would be missing without a word.
-    """
-    stdin, stdout, stderr = execute(*args, **kwargs)
-    return (
-        stdin,
-        Lines(stdout.channel, stdout.channel.makefile("rb")),
-        Lines(stderr.channel, stderr.channel.makefile_stderr("rb")),
-    )
-
-
-@dataclass(frozen=True)
-class Lines:
-    """An output of a channel as lines of text."""
-
-    channel: Channel
-    raw: Iterable[bytes]
-
-    def __iter__(self) -> Iterator[str]:
-        for line in self.raw:
-            yield line.decode("utf-8", "backslashreplace")
 
 
 def close_when_silent(transport: Transport) -> None:
