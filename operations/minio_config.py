@@ -100,6 +100,8 @@ def environment(server: Server) -> str:
     values = {
         # Without a browser there is no console, and no second port.
         "MINIO_BROWSER": "off",
+        # A call on a connection that was open when its peer lost power waits so long, not 30 s.
+        "MINIO_DRIVE_MAX_TIMEOUT": "10s",
         # What a GET does not meet is read once a month and compared with its checksums.
         "MINIO_HEAL_BITROTSCAN": f"{HEAL_BITROT_MONTHS}m",
         "MINIO_KMS_SECRET_KEY_FILE": f"{CREDENTIALS}/{_name(KMS_KEY)}",
@@ -145,7 +147,7 @@ def unit_text(server: Server) -> str:
             f"Group={USER}",
             f"ExecStartPre=/bin/sh -c {_certificates()}",
             f"ExecStart={server.binary} server --config {CREDENTIALS}/{_name(LAYOUT)}"
-            f" --address {listen}:{server.port} --certs-dir {CERTS} --dns-cache-ttl 30s --quiet",
+            f" --address {listen}:{server.port} --certs-dir {CERTS} --dns-cache-ttl 30s --conn-user-timeout 20s --quiet",
             f"ExecReload=/bin/sh -c {_certificates()}",
             "ExecReload=/bin/kill -s HUP $MAINPID",
             "Restart=on-failure",
