@@ -16,6 +16,7 @@ from operations.minio_ready import TOGETHER_RULE, UNIT_FILE, Ready, forbidden, i
 from unterbau import changes
 
 RULE = "object storage keeps its quorum"
+STOP_TRIES = 1000  # of 0.2 s: longer than its farewell and TimeoutStopSec together
 
 
 @operation()
@@ -147,5 +148,14 @@ def _configured(ready: Ready) -> Iterable[StringCommand]:
 
 
 def _restart() -> StringCommand:
-    """Not waited for by systemd, which would wait for ever: gates do."""
-    return StringCommand(f"systemctl reset-failed {UNIT} 2>/dev/null || true; systemctl restart --no-block {UNIT}")
+    """Until the former process is gone: it still answers while it takes its leave, and no gate may believe it.
+
+    Not waited for by systemd, which would wait for ever for a server that is alone: gates have a limit.
+    """
+    pid = f"systemctl show --value -p MainPID {UNIT}"
+    return StringCommand(
+        f"before=$({pid}); systemctl reset-failed {UNIT} 2>/dev/null; systemctl restart --no-block {UNIT}; "
+        f"for try in $(seq {STOP_TRIES}); do "
+        f'[ "$before" != 0 ] && [ "$({pid})" = "$before" ] || exit 0; sleep 0.2; done; '
+        f"echo 'cannot restart {UNIT}: its former process is still there; see systemctl status {UNIT}' >&2; exit 1"
+    )
