@@ -147,7 +147,8 @@ def unit_text(server: Server) -> str:
             f"Group={USER}",
             f"ExecStartPre=/bin/sh -c {_certificates()}",
             f"ExecStart={server.binary} server --config {CREDENTIALS}/{_name(LAYOUT)}"
-            f" --address {listen}:{server.port} --certs-dir {CERTS} --dns-cache-ttl 30s --conn-user-timeout 20s --quiet",
+            f" --address {listen}:{server.port} --certs-dir {CERTS}"
+            " --dns-cache-ttl 30s --conn-user-timeout 20s --quiet",
             f"ExecReload=/bin/sh -c {_certificates()}",
             "ExecReload=/bin/kill -s HUP $MAINPID",
             "Restart=on-failure",
