@@ -52,11 +52,13 @@ def test_the_lab_is_valid(checkout: Path) -> None:
         "servers": ("srv-1", "srv-2", "srv-3"),
         "workers": ("wrk-1", "wrk-2"),
         "postgresql": ("wrk-1",),
+        "storage": ("srv-1", "srv-2", "srv-3", "wrk-1", "wrk-2"),
         "lab": ("srv-1", "srv-2", "srv-3", "wrk-1", "wrk-2"),
         "all": ("srv-1", "srv-2", "srv-3", "wrk-1", "wrk-2"),
     }
     assert [flow.name for flow in flows_of(lab.data["wrk-1"])] == [
-        "ntp", "postgresql", "postgresql-workers", "ssh", "vault-api", "vault-raft"
+        "ntp", "postgresql", "postgresql-workers", "ssh", "storage", "storage-gateway", "vault-api",
+        "vault-raft",
     ]  # fmt: skip
     assert lab.data["wrk-2"]["operators"][0].authorized_keys == (KEY,)
 
@@ -206,5 +208,5 @@ def test_pyinfra_reads_the_lab_as_well() -> None:
         command, cwd=ROOT, capture_output=True, text=True, check=True, env=os.environ | {"NO_COLOR": "1"}, timeout=60
     )
     nodes = {host["name"]: host["data"] for host in json.loads(answer.stdout)}
-    assert list(nodes) == ["srv-1", "srv-2", "srv-3", "wrk-1", "wrk-2", "secrets", "vault"]
+    assert list(nodes) == ["srv-1", "srv-2", "srv-3", "wrk-1", "wrk-2", "secrets", "vault", "s3"]
     assert nodes["srv-1"]["node"]["address"] == nodes["srv-1"]["ssh_hostname"] == "10.77.0.11"

@@ -12,7 +12,7 @@ import pytest
 from pyinfra.api import Host, State
 from pyinfra.api.state import BaseStateCallback
 
-from unterbau.connectors.node import Lines
+from unterbau.connectors.output import Lines
 from unterbau.plan.collect import make_plan
 from unterbau.plan.execute import Run, Step
 from unterbau.plan.model import Plan
