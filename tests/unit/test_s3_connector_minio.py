@@ -73,6 +73,18 @@ def test_a_flipped_byte_is_found_by_a_deep_heal_and_repaired(endpoint: Endpoint,
     assert healed(endpoint, bucket="healed", deep=True) == []
 
 
+def test_metadata_that_minio_cannot_read_and_does_not_repair_is_a_problem(endpoint: Endpoint, folder: Path) -> None:
+    asked(endpoint, "create_bucket", Bucket="described")
+    asked(endpoint, "put_object", Bucket="described", Key="key", Body="x")
+    place = folder / "drive-1/described/key/xl.meta"
+    whole = place.read_bytes()
+    place.write_bytes(whole[:100] + bytes([whole[100] ^ 1]) + whole[101:])
+    assert asked(endpoint, "get_object", Bucket="described", Key="key")["Body"] == "x"
+    (problem,) = healed(endpoint, bucket="described", deep=True) or [{}]
+    for when in ("before", "after"):
+        assert problem[when][str(folder / "drive-1")].startswith("unknown (xlMetaV2.Load version(3), CRC mismatch")
+
+
 @pytest.mark.parametrize(
     ("what", "said"),
     [

@@ -76,6 +76,19 @@ def test_a_node_that_is_away_leaves_objects_unhealed() -> None:
     assert str(result.unhealed_first[0]) == "one/few/0: offline on https://wrk-1:9000/mnt/drive-1/minio"
 
 
+def test_what_minio_does_not_repair_is_said_with_the_way_out() -> None:
+    [*_, answer] = RECORDED["offline"]
+    [item] = [one for one in answer["Items"] if one["object"]]
+    state = "unknown (xlMetaV2.Load version(3), CRC mismatch, want 0xa78d2092, got 0xbc786d12)"
+    drives = {"drives": [{"endpoint": "https://wrk-1:9000/mnt/drive-1/minio", "state": state}]}
+    result, *_ = healed({**answer, "Items": [{**item, "before": drives, "after": drives}]})
+    assert (result.healed, result.unhealed, result.whole) == (0, 1, False)
+    assert str(result.unhealed_first[0]) == (
+        f"one/few/0: {state} on https://wrk-1:9000/mnt/drive-1/minio; MinIO repairs no xl.meta that it cannot read: "
+        "move the object's folder on that drive away, then heal again"
+    )
+
+
 def test_what_the_servers_gave_up_is_no_success() -> None:
     """Three of five shards were lost: MinIO removes the other two, says "not found" and shows no drive."""
     result, *_ = healed(*RECORDED["dangling"])

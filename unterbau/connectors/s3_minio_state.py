@@ -13,7 +13,7 @@ from unterbau.connectors.s3_minio_admin import Admin
 from unterbau.domain.erasure import ErasureSet
 
 NORMAL, DEEP = 1, 2  # madmin's HealScanMode: whether there is a shard; whether each byte of it is right
-PROBLEMS = frozenset({"missing", "corrupt", "offline", "faulty", "permission-denied"})
+WELL = "ok"  # of a drive; every other state is a problem, also "unknown (why)": of those MinIO heals none
 
 
 class State(Admin):
@@ -120,7 +120,7 @@ def _sets(backend: dict[str, Any], parity: int, nodes: dict[str, Any]) -> dict[s
 
 
 def _is_problem(item: dict[str, Any]) -> bool:
-    return bool(item["error"] or PROBLEMS & {*item["before"].values(), *item["after"].values()})
+    return bool(item["error"] or {*item["before"].values(), *item["after"].values()} - {WELL})
 
 
 def _item(item: dict[str, Any]) -> dict[str, Any]:

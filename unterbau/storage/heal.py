@@ -16,6 +16,8 @@ MORE_WAITS = 500  # so many at once: more wait already, and the servers stop at 
 LARGEST_KEPT = 100  # of what could not be healed; the others are counted
 WHOLE = "ok"
 GONE = "missing"
+UNREADABLE = "unknown ("  # and why: an xl.meta that fails its checksum. Source: MinIO, cmd/erasure-healing.go
+BY_HAND = "MinIO repairs no xl.meta that it cannot read: move the object's folder on that drive away, then heal again"
 LOST = "the server that healed was restarted or went away: what it had not told is not known; heal again"
 
 Tell = Callable[[str], None]
@@ -85,7 +87,8 @@ def reason_of(problem: dict[str, Any]) -> str | None:
     if not wrong and not problem["error"]:
         return None
     drives = ", ".join(f"{state} on {drive}" for drive, state in sorted(wrong.items()))
-    return "; ".join(part for part in (problem["error"], drives) if part)
+    unreadable = any(state.startswith(UNREADABLE) for state in wrong.values())
+    return "; ".join(part for part in (problem["error"], drives, BY_HAND if unreadable else "") if part)
 
 
 def heal(service: Asked, bucket: str, tell: Tell, *, deep: bool = False) -> Result:
