@@ -8,7 +8,7 @@ import pytest
 
 from tests.lab.conftest import LabCommand
 from tests.lab.s3_client import sha256
-from tests.lab.storage import Storage, storage
+from tests.lab.storage import Storage, storage, tell
 
 pytestmark = pytest.mark.lab
 
@@ -22,7 +22,7 @@ def cluster(spare_command: LabCommand, tmp_path_factory: pytest.TempPathFactory)
         yield made
 
 
-def test_no_acknowledged_upload_is_lost(cluster: Storage) -> None:
+def test_no_acknowledged_upload_is_lost(cluster: Storage, capsys: pytest.CaptureFixture[str]) -> None:
     ours, killed, cut = cluster.nodes[0], cluster.nodes[3], cluster.nodes[4]
     client = cluster.client(ours)
     client.order("uploads", bucket=cluster.bucket, prefix=PREFIX, count=UPLOADS, parts=PARTS, part_size=PART_SIZE)
@@ -34,7 +34,7 @@ def test_no_acknowledged_upload_is_lost(cluster: Storage) -> None:
         if len(seen) == UPLOADS // 2:
             cluster.kill(cut)
     acknowledged, failed = said["written"], said["failed"]
-    print(f"{len(acknowledged)} of {UPLOADS} uploads were acknowledged; refused: {sorted(failed.values())}")  # noqa: T201
+    tell(capsys, f"{len(acknowledged)} of {UPLOADS} uploads were acknowledged; refused: {sorted(failed.values())}")
     assert len(acknowledged) > UPLOADS // 2, failed  # it went on after both
     rest = [node for node in cluster.nodes if node != cut]
     cluster.until_serving(*rest)
@@ -45,6 +45,6 @@ def test_no_acknowledged_upload_is_lost(cluster: Storage) -> None:
     # What was written and not acknowledged is whole, or it is not there.
     cluster.read([ours], {name: sha256(name, size) for name, size in whole.items()})
     cluster.start()
-    cluster.heal()
+    cluster.heal_until_whole()
     assert cluster.uneven(PREFIX) == {}
     cluster.read([killed, cut], acknowledged)

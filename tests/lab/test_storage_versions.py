@@ -11,7 +11,7 @@ import yaml
 from tests.lab.commands import ROOT
 from tests.lab.conftest import LabCommand
 from tests.lab.s3_client import sha256
-from tests.lab.storage import Storage, storage
+from tests.lab.storage import Storage, storage, tell
 
 pytestmark = pytest.mark.lab
 
@@ -40,7 +40,9 @@ def another_build(cluster: Storage) -> None:
     (locks / "artifacts.yaml").write_text(yaml.safe_dump(told))
 
 
-def test_an_upgrade_is_not_noticed_by_who_reads_and_loses_nothing_that_was_written(cluster: Storage) -> None:
+def test_an_upgrade_is_not_noticed_by_who_reads_and_loses_nothing_that_was_written(
+    cluster: Storage, capsys: pytest.CaptureFixture[str]
+) -> None:
     writers = cluster.some(cluster.nodes[0], cluster.nodes[4])
     said = writers[0]("write", bucket=cluster.bucket, sizes=OLD)
     assert said["failed"] == {}
@@ -54,7 +56,7 @@ def test_an_upgrade_is_not_noticed_by_who_reads_and_loses_nothing_that_was_writt
     found = {client.node: client.end_load() for client in writers}
     assert len(re.findall(r"^done .*one after the other", done, re.MULTILINE)) == len(cluster.nodes)
     for node, one in found.items():
-        print(f"{node}: {one['counts']}, slowest {one['slowest_s']}")  # noqa: T201
+        tell(capsys, f"{node}: {one['counts']}, slowest {one['slowest_s']}")
         assert {outcome for outcome in one["counts"] if outcome.startswith("read")} == {"read ok"}, one["counts"]
         assert len(one["written"]) > len(cluster.nodes)
         cluster.read([cluster.nodes[2]], one["written"])
