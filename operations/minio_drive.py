@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from weakref import WeakKeyDictionary
 
 from pyinfra import host
 from pyinfra.api import StringCommand, operation
+from pyinfra.api.host import Host
+from pyinfra.context import ctx_host
 
 from facts.minio import USER
 from facts.minio_drive import Drives, DriveState, Format, folder_of
@@ -41,7 +44,7 @@ def present(server: Server) -> Commands:
     if sentence := malformed(server):
         yield from changes.refuse(f"{where} for MinIO: {sentence}")
         return
-    found = host.get_fact(Drives, mounts=server.mounts)
+    found = _drives(ctx_host.get(), server.mounts)
     if isinstance(found, Unknown):
         yield from changes.refuse(f"{where}: their state could not be read; see the error above")
         return
@@ -54,6 +57,18 @@ def present(server: Server) -> Commands:
     if not any(map(unsettled, found.values())):
         host.noop("every drive has its folder, and is where it belongs")
     yield from folders(found)
+
+
+_read: WeakKeyDictionary[Host, Found | Unknown] = WeakKeyDictionary()
+
+
+def _drives(one: Host, mounts: Sequence[str]) -> Found | Unknown:
+    """Every member looks at the drives of all: asked once while the plan is made, anew when it is carried out."""
+    if getattr(one.state, "is_executing", False):
+        return one.get_fact(Drives, mounts=list(mounts))
+    if one not in _read:
+        _read[one] = one.get_fact(Drives, mounts=list(mounts))
+    return _read[one]
 
 
 def unusable(mount: str, drive: DriveState) -> str | None:
@@ -144,7 +159,7 @@ def _others(server: Server) -> dict[str, Format]:
         name = one.data.node.name if one.data.get("node") else None
         if name == server.node or name not in server.members or not one.connected:
             continue
-        said = one.get_fact(Drives, mounts=[m for pool in server.pools if name in pool.nodes for m in pool.mounts])
+        said = _drives(one, [m for pool in server.pools if name in pool.nodes for m in pool.mounts])
         if not isinstance(said, Unknown):
             found |= {f"{name} {mount}": drive["format"] for mount, drive in said.items() if drive["format"]}
     return found
