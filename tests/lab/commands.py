@@ -18,7 +18,7 @@ ADDRESS = {
     "wrk-1": "10.77.0.21",
     "wrk-2": "10.77.0.22",
 }
-LIMIT_S = 300  # far beyond what any of these takes: a hang is a failure, not a wait
+LIMIT_S = 900  # far beyond what any of these takes: a hang is a failure, not a wait
 
 
 def unterbau(*arguments: str, cwd: Path = ROOT, **options: Any) -> subprocess.CompletedProcess[str]:

@@ -133,7 +133,7 @@ class Storage:
         self.command, self.folder = command, folder
         self.lab = command.lab
         self.nodes = [one.name for one in self.lab.machines]
-        self.bucket = "tests"
+        self.bucket = f"tests-{folder.name}"  # what another module left there is not ours to judge
         self.clients: dict[str, Client] = {}
 
     # -- the program
@@ -187,6 +187,10 @@ class Storage:
     def client(self, node: str) -> Client:
         """The client on a node; made on first use."""
         return self.some(node)[0]
+
+    def another_client(self, node: str) -> Client:
+        """One more on a node; whoever takes it closes it."""
+        return Client(self.lab, node, self.root_certificate(), self.secret("storage/root")).wait()
 
     def some(self, *nodes: str) -> list[Client]:
         """Clients on these nodes; those that are missing load their modules at the same time."""

@@ -167,7 +167,7 @@ def test_a_node_that_is_lost_while_it_is_read_ahead_is_named(hanging: None, faul
         assert run.process.poll() is None
     try:
         assert fault == "none" or unterbau("lab", "fault", fault, "wrk-2").returncode == 0
-        code, out, err = run.end(timeout_s=60)
+        code, out, err = run.end()
     finally:
         unterbau("lab", "fault", "undo", "wrk-2")
         assert unterbau("lab", "up").returncode == 0

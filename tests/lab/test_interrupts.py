@@ -80,7 +80,7 @@ def test_a_node_that_falls_silent_is_an_error_and_not_a_hang(fault: str) -> None
     run = at_work()
     assert unterbau("lab", "fault", fault, "wrk-2").returncode == 0
     try:
-        code, out, err = run.end(timeout_s=120)
+        code, out, err = run.end()
         assert code == 1, out + err
         assert "! wrk-2" in out
     finally:
@@ -92,7 +92,7 @@ def test_ctrl_c_ends_after_the_operation_that_runs() -> None:
     break_everything(("srv-1", "wrk-1"))
     run = at_work()
     run.process.send_signal(signal.SIGINT)
-    code, out, err = run.end(timeout_s=120)
+    code, out, err = run.end()
     assert code == 1
     assert "stopping after the operation that runs" in err
     assert "Interrupted:" in out
@@ -106,7 +106,7 @@ def test_ctrl_c_while_reading_changes_nothing() -> None:
     on("wrk-1", "sysctl -w net.ipv4.ip_forward=0")
     run = Running("apply", "lab", "-y").until("reading")
     run.process.send_signal(signal.SIGINT)
-    code, _, err = run.end(timeout_s=60)
+    code, _, err = run.end()
     assert code == 1
     assert "Traceback" not in err
     assert changes(plan()[1]) == {("wrk-1", "net.ipv4.ip_forward")}
@@ -163,7 +163,7 @@ def test_ctrl_c_at_the_question_changes_nothing(terminal: tuple[int, int]) -> No
         said += (letter := run.process.stderr.read(1))
         assert letter, f"it never asked: {said}"
     run.process.send_signal(signal.SIGINT)
-    code, _, err = run.end(timeout_s=60)
+    code, _, err = run.end()
     assert (code, "Traceback" in err) == (1, False)
     assert on("wrk-1", "cat /proc/sys/net/ipv4/ip_forward").strip() == "0"
     converge()
