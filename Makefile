@@ -30,8 +30,9 @@ lint: .venv/.ready ## ruff, mypy strict, import contracts
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
 
-bench: .venv/.ready ## how long a second run takes, as a ratio to connecting and running `true`
+bench: .venv/.ready ## how long a second run takes, and what object storage carries, as ratios
 	@.venv/bin/python -m tests.bench.second_run
+	@.venv/bin/python -m tests.bench.object_storage
 
 .venv/.ready: locks/dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "cannot use $(PYTHON): Python 3.11 or newer is needed; say which with make PYTHON=..."; exit 1; }
