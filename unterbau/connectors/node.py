@@ -227,8 +227,11 @@ class NodeConnector(SSHConnector):
         """Run `call`; if the node falls silent meanwhile, the connection is closed and an OSError says so."""
         if self.lock_lost:
             raise OSError(f"the lock on {self.host.name} was lost: another run may be at work there")
-        with self._liveness_watch():
-            result = call()
+        try:
+            with self._liveness_watch():
+                result = call()
+        except EOFError as error:  # pyinfra knows an OSError as this node's; another node may be who asked
+            raise OSError(f"the connection to {self.host.name} was lost") from error
         self._check_connection()
         return result
 
