@@ -230,7 +230,9 @@ class NodeConnector(SSHConnector):
         try:
             with self._liveness_watch():
                 result = call()
-        except EOFError as error:  # pyinfra knows an OSError as this node's; another node may be who asked
+        except (EOFError, SSHException) as error:  # pyinfra knows an OSError as this node's; another may have asked
+            if isinstance(error, SSHException) and self._transport().is_active():
+                raise
             raise OSError(f"the connection to {self.host.name} was lost") from error
         self._check_connection()
         return result
