@@ -17,8 +17,11 @@ from unterbau.declaration import ObjectStorage, S3Endpoint
 
 
 @deploy("object storage")
-def object_storage() -> None:
-    """On each node of a pool. What all of them do at once, and what one at a time, the operations know."""
+def object_storage(roots_change: bool = False) -> None:
+    """On each node of a pool. What all of them do at once, and what one at a time, the operations know.
+
+    `roots_change`: an earlier operation of this plan changes which roots this node trusts.
+    """
     declared: ObjectStorage = host.data.object_storage
     binary = artifact("minio")
     package.installed(names=["curl", "openssl", "xfsprogs"], name="packages")
@@ -26,7 +29,6 @@ def object_storage() -> None:
     # Nobody may read it: a server that can read itself refuses members with another binary, so upgrades could not roll.
     pinned.installed(artifact=binary, mode="0711", name="binary")
     pinned.installed(artifact=artifact("mc"), name="client for operators")
-    certificate = pki.leaf(service="minio", user=USER, group=USER)
     pools = [Pool(list(addresses(one.nodes)), list(one.drives), one.drives_per_set) for one in declared.pools]
     server = Server(
         node=host.data.node.name,
@@ -38,7 +40,23 @@ def object_storage() -> None:
         binary=pinned.path_of(binary),
         access_key=endpoint().access_key,
     )
+    roots(server=server, roots_change=roots_change)
+    certificate = pki.leaf(service="minio", user=USER, group=USER)
     servers(server=server, certificate_changes=certificate.will_change)
+
+
+@deploy("servers")
+def roots(server: Server, roots_change: bool) -> None:
+    declared: ObjectStorage = host.data.object_storage
+    minio.trusting(
+        server=server,
+        root=keyring().value(declared.root),
+        kms_key=keyring().value(declared.kms_key),
+        restart_together=declared.restart_together,
+        roots_change=roots_change,
+        name="trusted roots",
+        _serial=True,
+    )
 
 
 @deploy("servers")

@@ -16,14 +16,15 @@ from unterbau.secrets.pki import Usage
 
 
 @deploy("pki")
-def trust() -> None:
+def trust() -> OperationMeta:
     """Before any layer that asks for a certificate: a new root is known everywhere before it signs.
 
-    A run that leaves nodes out retires no root: theirs may be what the left-out nodes still show.
+    `.will_change` of what is returned tells a service that reads roots only when it starts. A run that leaves nodes out
+    retires no root: theirs may be what the left-out nodes still show.
     """
     trusted = roots()
     kept = {} if covers_every_node() else {name: root for name, root in all_roots().items() if name not in trusted}
-    certificate.trusted(roots=trusted, kept=kept, name="trusted roots")
+    return certificate.trusted(roots=trusted, kept=kept, name="trusted roots")
 
 
 @deploy("certificates")

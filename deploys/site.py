@@ -7,7 +7,7 @@ from pyinfra import host, inventory
 from deploys import object_storage as storage
 from deploys.base import base
 from deploys.object_storage_config import object_storage_config
-from deploys.object_storage_gateway import gateway
+from deploys.object_storage_gateway import gateway, gateway_roots
 from deploys.pki import trust
 from deploys.postgresql import engine_logins, postgresql
 from deploys.secrets import secrets
@@ -32,12 +32,14 @@ if is_node:
     base()
 
 layer.reached(name="layer pki")
-if is_node and has_store and host.data.get("pki"):
-    trust()
+roots_change = is_node and has_store and bool(host.data.get("pki")) and trust().will_change
 
+# Whoever speaks with a member knows a new root before a member shows a certificate of it.
 layer.reached(name="layer object storage")
+if uses_storage:
+    gateway_roots(roots_change)
 if uses_storage and storage.is_member():
-    storage.object_storage()
+    storage.object_storage(roots_change)
 if uses_storage:
     gateway()
 

@@ -8,7 +8,7 @@ from pyinfra import host
 from pyinfra.api import HiddenValue, StringCommand, operation
 from pyinfra.api.command import PyinfraCommand
 
-from facts.minio import UNIT
+from facts.minio import TRUST, UNIT
 from operations import config_file, minio_gate
 from operations.config_file import Commands
 from operations.minio_config import Server
@@ -57,6 +57,38 @@ def founded(server: Server, root: HiddenValue, kms_key: HiddenValue, *, restart_
 
 
 @operation()
+def trusting(
+    server: Server,
+    root: HiddenValue,
+    kms_key: HiddenValue,
+    *,
+    restart_together: bool = False,
+    roots_change: bool = False,
+) -> Commands:
+    """The server knows the roots of the disk; called for one node after the other (`_serial=True`).
+
+    Before any server shows a certificate that a new root has signed: those that do not know it would take that one for
+    a stranger, and lose its drives.
+
+    Args:
+        server: this member, as it should be.
+        root: the root credential's secret.
+        kms_key: 32 bytes, base64.
+        restart_together: whether a restart may interrupt those whom the layout leaves too few drives without it.
+        roots_change: an earlier operation of this plan writes new ones. What a killed run left undone is seen without.
+    """
+    ready = ready_of(server, root, kms_key)
+    if isinstance(ready, str):
+        yield from changes.refuse(ready)
+        return
+    reason = ready.older_roots or (f"{TRUST} changes" if roots_change else None)
+    if ready.starts is not None or reason is None:
+        host.noop(f"{server.node} knows the roots that are trusted, or will when it is started")
+        return
+    yield from _restarted(ready, reason, [], restart_together)
+
+
+@operation()
 def member(
     server: Server,
     root: HiddenValue,
@@ -92,20 +124,27 @@ def member(
         return
     yield from drives
     if reason is not None:
-        changes.attribute(f"{UNIT} process", ready.found["active"], f"restarted, {reason}")
-        verdict = minio_gate.arithmetic(server, ready.found["members"])
-        passed = verdict.passed or restart_together
-        allowed = "" if verdict.passed else f": restart_together={restart_together}"
-        yield from changes.rule(RULE, passed=passed, arithmetic=verdict.arithmetic + allowed)
-        if not passed:
-            return
-        yield minio_gate.before_restart(server, interrupting=not verdict.passed)
+        yield from _restarted(ready, reason, files, restart_together)
+        return
     yield from files
-    if reason is not None:
-        yield _restart()
-        yield minio_gate.after_start(server) if ready.member["answers"] else minio_gate.serving(server)
-    elif certificate_changes:
+    if certificate_changes:
         yield minio_gate.reloaded(server)
+
+
+def _restarted(
+    ready: Ready, reason: str, files: Iterable[StringCommand], restart_together: bool
+) -> Iterator[PyinfraCommand]:
+    changes.attribute(f"{UNIT} process", ready.found["active"], f"restarted, {reason}")
+    verdict = minio_gate.arithmetic(ready.server, ready.found["members"])
+    passed = verdict.passed or restart_together
+    allowed = "" if verdict.passed else f": restart_together={restart_together}"
+    yield from changes.rule(RULE, passed=passed, arithmetic=verdict.arithmetic + allowed)
+    if not passed:
+        return
+    yield minio_gate.before_restart(ready.server, interrupting=not verdict.passed)
+    yield from files
+    yield _restart()
+    yield minio_gate.after_start(ready.server) if ready.member["answers"] else minio_gate.serving(ready.server)
 
 
 def _silent(ready: Ready) -> str | None:

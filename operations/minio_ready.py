@@ -77,11 +77,16 @@ class Ready:
             return "its unit changes"
         if self.found["needs_daemon_reload"]:
             return "its unit file is newer"
-        for path in (UNIT_FILE, TRUST):
-            ctime = self.found["files"][path]["ctime_s"] or 0
-            if (self.found["started_s"] or 0) < ctime <= self.found["now_s"]:
-                return f"{path} is newer"
-        return None
+        return self._newer(UNIT_FILE)
+
+    @property
+    def older_roots(self) -> str | None:
+        """Why the process does not know the roots of the disk: it reads them when it starts."""
+        return self._newer(TRUST)
+
+    def _newer(self, path: str) -> str | None:
+        ctime = self.found["files"][path]["ctime_s"] or 0
+        return f"{path} is newer" if (self.found["started_s"] or 0) < ctime <= self.found["now_s"] else None
 
     @property
     def starts(self) -> str | None:
@@ -90,7 +95,7 @@ class Ready:
             return "it does not run"
         if self.apart:
             return f"{self.apart[0]} changes"
-        return None if self.cluster_serves else self.older
+        return None if self.cluster_serves else self.older or self.older_roots
 
 
 _read: WeakKeyDictionary[object, Found | Unknown] = WeakKeyDictionary()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
+from weakref import WeakKeyDictionary
 
 from pyinfra import host
 from pyinfra.api import StringCommand, operation
 from pyinfra.api.command import PyinfraCommand
+from pyinfra.context import ctx_host
 
+from facts.certificate import BUNDLE
 from facts.config_file import FileState
 from facts.s3_gateway import CONFIG, DROP_IN, LEAF, UNIT, USER, State, newest_worker
 from facts.s3_gateway import Gateway as Found
@@ -22,6 +25,28 @@ CHECK = f"env -C / runuser -u {USER} -- haproxy -c -f"
 
 
 @operation()
+def trusting(gateway: Gateway, *, roots_change: bool = False) -> Commands:
+    """HAProxy knows the roots of the disk, before a member shows a certificate that a new one has signed.
+
+    Args:
+        gateway: this node's.
+        roots_change: an earlier operation of this plan writes new ones. What a killed run left undone is seen without.
+    """
+    found = yield from _found(gateway, _files(gateway))
+    if found is None:
+        return
+    unit, changed_s = found["unit"], found["read_s"].get(BUNDLE, 0)
+    newer = (found["loaded_s"] or 0) < changed_s <= unit["now_s"]
+    if unit["active"] not in ("active", "reloading") or not (newer or roots_change):
+        host.noop("the S3 gateway knows the roots that are trusted, or will when it is started")
+        return
+    changes.attribute(
+        f"{UNIT} process", "running", f"reads its files again, {BUNDLE} {'is newer' if newer else 'changes'}"
+    )
+    yield _step("reload", gateway)
+
+
+@operation()
 def running(gateway: Gateway, *, certificate_changes: bool = False) -> Commands:
     """HAProxy runs with exactly this; what it does not have to restart for, it reads without losing a connection.
 
@@ -30,7 +55,7 @@ def running(gateway: Gateway, *, certificate_changes: bool = False) -> Commands:
         certificate_changes: an earlier operation of this plan writes a new one. What a killed run left undone is seen
             without it.
     """
-    files = {CONFIG: Wanted(haproxy_cfg(gateway), validate=CHECK), DROP_IN: Wanted(drop_in())}
+    files = _files(gateway)
     found = yield from _found(gateway, files)
     if found is None:
         return
@@ -69,12 +94,16 @@ def drained(gateway: Gateway, node: str) -> Commands:
     yield from commands
 
 
+def _files(gateway: Gateway) -> dict[str, Wanted]:
+    return {CONFIG: Wanted(haproxy_cfg(gateway), validate=CHECK), DROP_IN: Wanted(drop_in())}
+
+
 def _found(gateway: Gateway, files: Mapping[str, Wanted]) -> Generator[PyinfraCommand, None, Found | None]:
     """The state, or None after the sentence that says why nothing can be done."""
     if sentence := malformed(gateway):
         yield from changes.refuse(f"cannot configure the S3 gateway of {host.name}: {sentence}")
         return None
-    found = host.get_fact(State, files=list(files), port=gateway.port)
+    found = _state(list(files), gateway.port)
     if isinstance(found, Unknown):
         yield from changes.refuse(
             f"cannot converge the S3 gateway of {host.name}: its state could not be read; see above"
@@ -84,6 +113,19 @@ def _found(gateway: Gateway, files: Mapping[str, Wanted]) -> Generator[PyinfraCo
         yield from changes.refuse(sentence)
         return None
     return found
+
+
+_read: WeakKeyDictionary[object, dict[tuple[str, ...], Found | Unknown]] = WeakKeyDictionary()
+
+
+def _state(files: list[str], port: int) -> Found | Unknown:
+    """Read once a host while the plan is made, where two operations ask; anew whenever one is carried out."""
+    if getattr(host.state, "is_executing", False):
+        return host.get_fact(State, files=files, port=port)
+    known = _read.setdefault(ctx_host.get(), {})
+    if tuple(files) not in known:
+        known[tuple(files)] = host.get_fact(State, files=files, port=port)
+    return known[tuple(files)]
 
 
 def _converged(states: Mapping[str, FileState], files: Mapping[str, Wanted]) -> tuple[list[str], list[StringCommand]]:
@@ -131,7 +173,7 @@ def _restart_reason(found: Found, changed: Sequence[str]) -> str | None:
 def _reload_reason(found: Found, changed: Sequence[str], certificate_changes: bool) -> str | None:
     if CONFIG in changed:
         return f"{CONFIG} changes"
-    times = {CONFIG: found["unit"]["files"][CONFIG]["ctime_s"] or 0, **found["read_s"]}
+    times = {CONFIG: found["unit"]["files"][CONFIG]["ctime_s"] or 0, LEAF: found["read_s"].get(LEAF, 0)}
     newer = [path for path, at in times.items() if (found["loaded_s"] or 0) < at <= found["unit"]["now_s"]]
     if newer:
         return f"{newer[0]} is newer"
