@@ -105,6 +105,8 @@ def _defaults() -> str:
             "# What went well is not logged: it would push everything else out of the journal.",
             "option dontlog-normal",
             "option dontlognull",
+            "# Who asks again on a connection just when a reload has come is answered, and only then closed.",
+            "option idle-close-on-response",
             "timeout http-request 10s",
             "timeout http-keep-alive 60s",
             "timeout client 2m",

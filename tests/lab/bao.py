@@ -133,7 +133,13 @@ def eventually(what: Callable[[], Any], limit_s: float, every_s: float = 0.3) ->
     raise AssertionError(f"not so after {limit_s} s: {error!r}")
 
 
-def checkout_for(lab: Lab, root: Path, source: Path) -> Path:
+NO_STORAGE = {
+    "inventories": "del storage, s3",
+    "group_data": "del object_storage, flows_storage, buckets, s3_policies, s3_users",
+}
+
+
+def checkout_for(lab: Lab, root: Path, source: Path, *, storage: bool = True) -> Path:
     """A checkout in `root` whose environment `lab` is this lab: same data, its addresses and paths."""
     for folder in ("deploys", "facts", "operations", "locks"):
         (root / folder).symlink_to(source / folder)
@@ -142,5 +148,6 @@ def checkout_for(lab: Lab, root: Path, source: Path) -> Path:
         (root / folder).mkdir()
         for path in (source / folder).glob("*.py"):
             text = path.read_text().replace("10.77.0.", prefix).replace("/var/lib/unterbau/lab/", f"{lab.state}/")
-            (root / folder / path.name).write_text(text)
+            without = f"\n{NO_STORAGE[folder]}\n" if path.name == "lab.py" and not storage else ""
+            (root / folder / path.name).write_text(text + without)
     return root

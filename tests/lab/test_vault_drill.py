@@ -18,10 +18,10 @@ pytestmark = pytest.mark.lab
 
 @pytest.fixture
 def checkout(spare: LabCommand, tmp_path: Path) -> Iterator[Path]:
-    """A checkout whose environment `lab` is the spare lab, converged from nothing."""
+    """A checkout whose environment `lab` is the spare lab, converged from nothing; without object storage."""
     spare.must("down")
     spare.must("up")
-    root = checkout_for(spare.lab, tmp_path, ROOT)
+    root = checkout_for(spare.lab, tmp_path, ROOT, storage=False)
     converge(root)
     yield root
     spare.must("down")
