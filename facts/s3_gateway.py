@@ -80,7 +80,9 @@ class State(FactBase[Gateway | Unknown]):
     def command(self, files: Sequence[str], port: int) -> str:
         changed = f"find {LEAF} {BUNDLE} -maxdepth 0 -printf 'read=%p %C@\\n' 2>/dev/null; true"
         member = "systemctl show -p NeedDaemonReload minio.service | sed s/^/member/"
-        loaded = f"cut -d ' ' -f 1 /proc/uptime | sed s/^/up=/; {newest_worker()} | sed s/^/loaded=/"
+        # Both clocks at one moment: what is asked before them may take seconds on a busy node.
+        clocks = "read -r up _ < /proc/uptime; date +clock=%s.%N; echo up=$up"
+        loaded = f"{clocks}; {newest_worker()} | sed s/^/loaded=/"
         parts = (changed, *_certificates(f"127.0.0.1:{int(port)}"), loaded, member)
         return "; ".join((Unit().command(UNIT, files) + " || exit 1", *parts))
 
@@ -95,7 +97,7 @@ class State(FactBase[Gateway | Unknown]):
             read = dict(value.rsplit(" ", 1) for name, value in said if name == "read")
             return {
                 "unit": unit,
-                "loaded_s": _since_1970(values, unit["now_s"]),
+                "loaded_s": _since_1970(values),
                 "read_s": {path: float(seconds) for path, seconds in read.items()},
                 "leaf": _fingerprint(values.get("disk-sha256 Fingerprint")),
                 "served": _fingerprint(values.get("served-sha256 Fingerprint")),
@@ -105,10 +107,10 @@ class State(FactBase[Gateway | Unknown]):
             raise FactProcessError(f"cannot read the state of the S3 gateway: {error!r}; found {values}") from error
 
 
-def _since_1970(values: dict[str, str], now_s: float) -> float | None:
+def _since_1970(values: dict[str, str]) -> float | None:
     if not values.get("loaded"):
         return None
-    return round(now_s - float(values["up"]) + float(values["loaded"]) / TICKS, 2)
+    return round(float(values["clock"]) - float(values["up"]) + float(values["loaded"]) / TICKS, 2)
 
 
 def _fingerprint(text: str | None) -> str | None:
