@@ -84,10 +84,10 @@ def converge(
         sentence = f"cannot make the {kind.name} {odd[0]!r}: found a name that is no path; use letters, digits, '._+-'"
         yield from changes.refuse(sentence)
         return
-    absent = KNOWN_AFTER_APPLY if isinstance(found, AfterApply) or isinstance(marks, AfterApply) else None
-    there = {} if isinstance(found, AfterApply) else found
-    ours = {} if isinstance(marks, AfterApply) else marks
-    outcome = _decided(kind, declared, there, ours, deletions, absent)
+    if isinstance(found, AfterApply) or isinstance(marks, AfterApply):  # one without the other says nothing
+        outcome = _decided(kind, declared, {}, {}, deletions, KNOWN_AFTER_APPLY)
+    else:
+        outcome = _decided(kind, declared, found, marks, deletions, None)
     yield from _rules(kind, outcome)
     for sentence in outcome.refusals:
         yield from changes.refuse(sentence)

@@ -19,7 +19,7 @@ from urllib3.exceptions import MaxRetryError, NewConnectionError
 
 from operations.s3_object import call
 from unterbau.connectors import s3_boto, s3_client
-from unterbau.connectors.endpoint import NotThereError
+from unterbau.connectors.endpoint import FAILOVER_S, NotThereError
 from unterbau.connectors.s3 import S3Connector
 from unterbau.connectors.s3_client import Key, S3Client
 from unterbau.connectors.s3_commands import Commands
@@ -71,7 +71,7 @@ class Way:
 
     def __init__(self, wire: Wire, urls: tuple[str, ...] = (FIRST, SECOND)) -> None:
         self.wire, self.urls, self.chosen, self.unguarded, self.names = wire, urls, [], False, {}
-        self.there = True
+        self.there, self.without_quorum = True, set[str]()
 
     def url(self, patience_s: float) -> str:
         if not self.there:
@@ -86,6 +86,9 @@ class Way:
 
     def answers(self) -> bool:
         return self.there
+
+    def vouches(self, url: str) -> bool:
+        return url not in self.without_quorum
 
     def lock(self, holder: str) -> None:
         self.holder = holder
@@ -111,7 +114,7 @@ def made(
     wire = Wire(list(answers) or [(200, EMPTY_LIST)])
     way = Way(wire)
     key = Key("unterbau", lambda: [Hidden(secret) for secret in secrets])
-    one._commands = Commands(S3Client(way, key, lambda: 0), engine)
+    one._commands = Commands(S3Client(way, key, lambda: 0.2), engine)
     return one, wire, way
 
 
@@ -123,7 +126,6 @@ def ran(one: S3Connector, command: str | StringCommand) -> tuple[bool, str]:
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(s3_client, "LOOK_AGAIN_S", 0)
-    monkeypatch.setattr(s3_client, "FAILOVER_S", 0.2)
 
 
 @pytest.mark.parametrize(
@@ -280,6 +282,39 @@ def test_a_server_that_starts_is_waited_for_and_then_given_up() -> None:
     assert len(wire.sent) > 1
 
 
+@pytest.mark.parametrize(
+    ("command", "doubtful", "answer"),
+    [
+        ("list_buckets", (200, b"<ListAllMyBucketsResult/>"), (200, EMPTY_LIST)),
+        ('get_object {"Bucket": "abc", "Key": "k"}', refused("NoSuchKey", 404), (200, b"there")),
+        ('get_object {"Bucket": "abc", "Key": "k", "VersionId": "v"}', refused("NoSuchVersion", 404), (200, b"there")),
+        ('head_bucket {"Bucket": "abc"}', (404, b""), (200, b"")),
+        ('get_bucket_versioning {"Bucket": "abc"}', refused("NoSuchBucket", 404),
+         (200, b"<VersioningConfiguration/>")),
+    ],
+)  # fmt: skip
+def test_a_server_without_quorum_is_not_believed_that_something_is_not_there(
+    command: str, doubtful: Answer, answer: Answer
+) -> None:
+    """With two of five drives in sight MinIO says NoSuchKey of every object: pickLatestQuorumFilesInfo."""
+    one, wire, way = made(doubtful, answer)
+    way.without_quorum = {FIRST}
+    assert ran(one, command)[0]
+    assert way.chosen == [FIRST, SECOND]
+    one, wire, way = made(doubtful)
+    way.without_quorum = {FIRST, SECOND}
+    done, said = ran(one, command)
+    assert not done
+    assert "within 0.2 s, the last found: the word of a server that has no quorum; look at `unterbau storage" in said
+    assert len(wire.sent) > 1
+
+
+def test_what_a_server_with_quorum_does_not_have_is_not_there() -> None:
+    done, said = ran(made(refused("NoSuchKey", 404))[0], 'get_object {"Bucket": "abc", "Key": "k"}')
+    assert not done
+    assert said.startswith("cannot get_object abc k: found NoSuchKey (status 404)")
+
+
 def test_a_server_that_does_not_know_the_newest_secret_gets_the_one_before() -> None:
     one, wire, _ = made(refused("SignatureDoesNotMatch"), (200, EMPTY_LIST), secrets=("newest-secret", "older-secret"))
     assert ran(one, "list_buckets")[0]
@@ -326,6 +361,37 @@ def test_what_an_engine_lacks_is_said_and_what_it_has_none_of_is_empty(engine: s
 
 
 WILL, WILL_NOT = SimpleNamespace(will_change=True), SimpleNamespace(will_change=False)
+MEMBER = "object storage | servers | members"
+
+
+@pytest.mark.parametrize(
+    ("pending", "there", "stage", "patience_s"),
+    [
+        ([], True, StateStage.Prepare, FAILOVER_S),
+        ([], False, StateStage.Prepare, 0),
+        ([(MEMBER, WILL)], True, StateStage.Prepare, 0),
+        ([(MEMBER, WILL)], False, StateStage.Execute, FAILOVER_S),
+    ],
+)
+def test_a_plan_waits_for_nobody_that_cannot_come(
+    pending: list[Any], there: bool, stage: StateStage, patience_s: float
+) -> None:
+    one, _, way = made(pending=pending, stage=stage)
+    way.there = there
+    assert one.patience_s() == patience_s
+
+
+def test_a_plan_waits_in_vain_once_only() -> None:
+    one, _, _ = made(refused("SlowDownRead", 503), refused("SlowDownRead", 503), (200, EMPTY_LIST))
+    one._commands.client._patience_s = lambda: 0  # type: ignore[union-attr]
+    assert not ran(one, "list_buckets")[0]
+    assert one.patience_s() == 0
+    one.state.current_stage = StateStage.Execute
+    assert one.patience_s() == FAILOVER_S  # what an earlier question of the plan met is no reason not to wait now
+    one.state.current_stage = StateStage.Prepare
+    ran(one, "list_buckets")
+    assert ran(one, "list_buckets")[0]
+    assert one.patience_s() == FAILOVER_S  # it has answered
 
 
 @pytest.mark.parametrize("error", [NotThereError("no server answers"), StoreError("there is no such secret yet")])

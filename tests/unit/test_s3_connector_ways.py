@@ -75,6 +75,19 @@ def test_health_is_what_the_engine_s_own_path_says(monkeypatch: pytest.MonkeyPat
     assert asked == [("https://10.0.0.1:9000/minio/health/cluster", False)]
 
 
+@pytest.mark.parametrize(("said", "vouches"), [("healthy", True), ("status 503", False), (SILENT, False)])
+def test_a_server_vouches_for_what_it_says_while_it_is_healthy(
+    monkeypatch: pytest.MonkeyPatch, said: str, vouches: bool
+) -> None:
+    found = through(monkeypatch, {})
+    asked: list[str] = []
+    monkeypatch.setattr(s3_members, "tls_context", lambda _roots: None)
+    monkeypatch.setattr(found, "_ask", lambda member, _context: asked.append(member.host.name) or said)
+    assert found.vouches("https://10.0.0.2:9000") is vouches
+    assert asked == ["srv-2"]
+    assert Direct("https://s3.example", None).vouches("https://s3.example")
+
+
 @pytest.mark.parametrize("url", ["http://10.0.0.1:9000", "https://h/path", "https://h?x", "h:9000", "https://"])
 def test_what_is_no_https_service_is_refused(url: str) -> None:
     with pytest.raises(EndpointError, match="found no https://host or https://host:port"):

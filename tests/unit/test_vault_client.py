@@ -60,7 +60,7 @@ class Cluster:
             self.logins.append(client)
             return self.login(client)
         self.asked.append(f"{method} {path}")
-        answer = self.answers.pop(0)
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, Exception):
             raise answer
         return answer
@@ -82,7 +82,7 @@ def client_of(monkeypatch: pytest.MonkeyPatch) -> Callable[..., VaultClient]:
 
         monkeypatch.setattr(vault_client, "session", Session)
         hidden = [Hidden(client) for client in clients or ("current-client",)]
-        return VaultClient(cluster, Credentials(lambda: ["root"], lambda: hidden), lambda: 0)  # type: ignore[arg-type]
+        return VaultClient(cluster, Credentials(lambda: ["root"], lambda: hidden), lambda: 0.2)  # type: ignore[arg-type]
 
     return make
 
@@ -193,16 +193,14 @@ def test_no_authority_opens_the_door(client_of) -> None:  # type: ignore[no-unty
         client_of(cluster).request("GET", "a")
 
 
-def test_a_cluster_without_a_leader_is_given_up(client_of, monkeypatch) -> None:  # type: ignore[no-untyped-def]
-    monkeypatch.setattr(vault_client, "FAILOVER_S", 0)
-    with pytest.raises(NotThereError, match="no member carried it out within 0 s, the last found: status 503"):
-        client_of(Cluster(*[response(503)] * 1000)).request("GET", "a")
+def test_a_cluster_without_a_leader_is_given_up(client_of) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(NotThereError, match=r"no member carried it out within 0\.2 s, the last found: status 503"):
+        client_of(Cluster(response(503))).request("GET", "a")
 
 
-def test_a_member_that_takes_requests_and_answers_none_is_named_for_what_it_does(client_of, monkeypatch) -> None:  # type: ignore[no-untyped-def]
-    monkeypatch.setattr(vault_client, "FAILOVER_S", 0)
+def test_a_member_that_takes_requests_and_answers_none_is_named_for_what_it_does(client_of) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(NotThereError, match=r"no answer within 10 s \(a disk or an audit device that blocks\?\)"):
-        client_of(Cluster(*[requests.ReadTimeout()] * 1000)).request("GET", "a")
+        client_of(Cluster(requests.ReadTimeout())).request("GET", "a")
 
 
 def test_the_token_is_hidden_from_everything(client_of) -> None:  # type: ignore[no-untyped-def]

@@ -26,6 +26,8 @@ from unterbau.secrets.declared import store_in
 from unterbau.secrets.hidden import redact
 from unterbau.secrets.keyring import Keyring
 
+FAILOVER_S = 15  # longer than an election, and than a server takes to notice that another is gone
+
 
 class EndpointError(Exception):
     """One command failed; the sentence says what was asked for and what came back."""
@@ -80,6 +82,7 @@ class EndpointConnector(BaseConnector):
     handles_execution = True
     verbs: ClassVar[tuple[str, ...]] = ()
     layer: ClassVar[str] = ""  # which layer makes the endpoint, on the nodes that `makers` names
+    _in_vain = False
 
     @override
     @staticmethod
@@ -93,6 +96,10 @@ class EndpointConnector(BaseConnector):
     @abstractmethod
     def makers(self) -> list[Host]:
         """The nodes on which the endpoint is made."""
+
+    @abstractmethod
+    def anybody_answers(self) -> bool:
+        """Whether any server answers, whatever it says."""
 
     def parse(self, command: str) -> Call:
         """The command taken apart; EndpointError."""
@@ -115,18 +122,30 @@ class EndpointConnector(BaseConnector):
 
     def _answered(self, raw: str) -> tuple[bool, str]:
         try:
-            return True, json.dumps(self.answer(self.parse(raw)), sort_keys=True)
+            answer = json.dumps(self.answer(self.parse(raw)), sort_keys=True)
         except NotThereError as error:
+            self._in_vain = True
             if self.made_by_this_plan():
                 return True, json.dumps(KNOWN_AFTER_APPLY)
             return False, redact(str(error))
         except EndpointError as error:
             return False, redact(str(error))
+        self._in_vain = False
+        return True, answer
 
     @property
     def preparing(self) -> bool:
         """Whether the run still looks, and changes nothing yet."""
         return bool(self.state.current_stage < StateStage.Execute)
+
+    def patience_s(self) -> float:
+        """How long a server that can answer is waited for.
+
+        A plan does not wait for one that it has yet to make, nor where nobody is there that could come back, nor a
+        second time in vain: each of its many questions would.
+        """
+        hopeless = self.preparing and (self._in_vain or self.made_by_this_plan() or not self.anybody_answers())
+        return 0 if hopeless else FAILOVER_S
 
     def made_by_this_plan(self) -> bool:
         """Whether this run is still being planned, and will change the endpoint's layer on a node that makes it."""

@@ -45,13 +45,17 @@ class S3Connector(EndpointConnector):
 
             declared = self.host.data.s3
             key = Key(declared.access_key, self._secrets, declared.region)
-            self._commands = Commands(S3Client(self._way(), key, self._patience_s), declared.engine)
+            self._commands = Commands(S3Client(self._way(), key, self.patience_s), declared.engine)
         return self._commands
 
     @override
     def makers(self) -> list[Host]:
         members = self.host.data.s3.members
         return list(self.state.inventory.get_group(members)) if members else []
+
+    @override
+    def anybody_answers(self) -> bool:
+        return self.commands.client.way.answers()
 
     @override
     def lock(self, holder: str) -> None:
@@ -75,14 +79,6 @@ class S3Connector(EndpointConnector):
             return self.commands.answer(call)
         except StoreError as error:
             raise NotThereError(f"cannot log in to {self.host.name}: {error}") from error
-
-    def _patience_s(self) -> float:
-        """A server is waited for, unless this plan has yet to make one, or nobody is there that could come back."""
-        from unterbau.connectors.s3_client import FAILOVER_S  # noqa: PLC0415
-
-        if self.made_by_this_plan() or (self.preparing and not self.commands.client.way.answers()):
-            return 0
-        return FAILOVER_S
 
     def _way(self) -> Way:
         from unterbau.connectors.s3_commands import ENGINES  # noqa: PLC0415

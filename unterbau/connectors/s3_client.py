@@ -30,7 +30,6 @@ from unterbau.connectors.tunnel import OPEN_TIMEOUT_S
 from unterbau.secrets.hidden import Hidden
 
 T = TypeVar("T")
-FAILOVER_S = 15
 ANSWER_TIMEOUT_S = 30  # longer than MinIO waits for a lock of its own
 BINARY = {"Content-Type": "application/octet-stream"}
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -42,6 +41,10 @@ NEXT_STEP = {
     "InvalidAccessKeyId": "the server does not know the endpoint's access key; see its declaration S3Endpoint",
     "NotImplemented": "this engine has no such feature; remove it from the declaration",
 }
+
+
+ABSENT = ("404", "NoSuchBucket", "NoSuchKey", "NoSuchVersion")  # "404": what HEAD is answered with
+WITHOUT_QUORUM = "the word of a server that has no quorum"
 
 
 class S3Error(EndpointError):
@@ -71,6 +74,9 @@ class Way(Protocol):
 
     def answers(self) -> bool:
         """Whether any server answers, whatever it says."""
+
+    def vouches(self, url: str) -> bool:
+        """Whether the server at `url` sees enough of the others to know what is not there."""
 
     def lock(self, holder: str) -> None:
         """Hold the endpoint for one run."""
@@ -124,6 +130,8 @@ class S3Client:
         def attempt(connection: _Connection) -> dict[str, Any]:
             answer: dict[str, Any] = getattr(connection.boto, method)(**parameters)
             answer.pop("ResponseMetadata", None)
+            if method.startswith("list_") and not self.way.vouches(connection.url):
+                raise _NotCarriedOutError(WITHOUT_QUORUM, perhaps=False)
             return answer
 
         what = " ".join([method, *(str(parameters[key]) for key in ("Bucket", "Key") if key in parameters)])
@@ -170,7 +178,7 @@ class S3Client:
         self.way.close()
 
     def _carried_out(self, what: str, attempt: Callable[[_Connection], T], *, repeatable: bool) -> T:
-        """`attempt` on a server that can; one that certainly did nothing is followed by the next, up to FAILOVER_S."""
+        """`attempt` on a server that can: while patience lasts, one that did nothing for certain is not the last."""
         deadline_s, perhaps = None, False
         while True:
             try:
@@ -182,10 +190,12 @@ class S3Client:
             except _NotCarriedOutError as error:
                 perhaps = perhaps or error.perhaps
                 self._forget()
-                deadline_s = deadline_s or time.monotonic() + FAILOVER_S
+                if deadline_s is None:
+                    patience_s = self._patience_s()
+                    deadline_s = time.monotonic() + patience_s
                 if time.monotonic() > deadline_s:
                     raise NotThereError(
-                        f"cannot {what}: no server carried it out within {FAILOVER_S} s, the last found: {error}; "
+                        f"cannot {what}: no server carried it out within {patience_s:g} s, the last found: {error}; "
                         "look at `unterbau storage status`"
                     ) from None
             gevent.sleep(LOOK_AGAIN_S)
@@ -210,9 +220,14 @@ class S3Client:
             ) from None
 
     def _judged(self, error: S3Error) -> Exception:
-        """Whether a refusal is one: a server that starts, or does not know of a new secret, may yet do it."""
+        """Whether a refusal is one: a server that starts, or does not know of a new secret, may yet do it.
+
+        One that sees too few of the others says of what they all have that it is not there.
+        """
         if error.status == 503:
             return _NotCarriedOutError(f"{error.code} (status 503)", perhaps=False)
+        if error.code in ABSENT and self._connection is not None and not self.way.vouches(self._connection.url):
+            return _NotCarriedOutError(WITHOUT_QUORUM, perhaps=False)
         if error.code in UNKNOWN_KEY and self._connection is not None:
             self._refused.append(self._connection.secret.unmask())
             if self._secret(self._refused) is not None:

@@ -57,6 +57,11 @@ class ThroughNodes(Members):
         """See Way."""
         return any(not said.startswith(SILENT) for said in self.look().values())
 
+    def vouches(self, url: str) -> bool:
+        """See Way."""
+        member = next(member for member in self.all if member.url == url)
+        return self._ask(member, tls_context(self._roots())) == HEALTHY
+
     @override
     def ask(self, member: Member, http: requests.Session) -> str:
         answer = http.get(member.url + self._health, timeout=OPEN_TIMEOUT_S, allow_redirects=False)
@@ -90,6 +95,10 @@ class Direct:
                 http.get(self._url, timeout=OPEN_TIMEOUT_S, allow_redirects=False)
         except requests.RequestException:
             return False
+        return True
+
+    def vouches(self, url: str) -> bool:  # noqa: ARG002  # as in Way
+        """See Way: how many servers there are is the service's own affair."""
         return True
 
     def lock(self, holder: str) -> None:

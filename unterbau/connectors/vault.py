@@ -27,7 +27,7 @@ from typing_extensions import override
 
 from unterbau.connectors.endpoint import Call, EndpointConnector, EndpointError, NotThereError
 from unterbau.connectors.members import LOOK_AGAIN_S
-from unterbau.connectors.vault_client import FAILOVER_S, Credentials, VaultClient, sentence
+from unterbau.connectors.vault_client import Credentials, VaultClient, sentence
 from unterbau.connectors.vault_members import Members
 from unterbau.secrets import pki
 from unterbau.secrets.hidden import Hidden
@@ -49,12 +49,16 @@ class VaultConnector(EndpointConnector):
     def client(self) -> VaultClient:
         """The one client of this host, made on first use; StoreError if the store cannot be read."""
         if self._client is None:
-            self._client = VaultClient(self._members(), self._credentials(), self._patience_s)
+            self._client = VaultClient(self._members(), self._credentials(), self.patience_s)
         return self._client
 
     @override
     def makers(self) -> list[Host]:
         return list(self.state.inventory.get_group(self.host.data.vault.members))
+
+    @override
+    def anybody_answers(self) -> bool:
+        return self._client_members.answers()
 
     @override
     def lock(self, holder: str) -> None:
@@ -123,12 +127,6 @@ class VaultConnector(EndpointConnector):
                     "look at `unterbau vault status`"
                 )
             gevent.sleep(LOOK_AGAIN_S)
-
-    def _patience_s(self) -> float:
-        """A leader is waited for, unless this plan has yet to make one, or nobody is there to be elected."""
-        if self.made_by_this_plan() or (self.preparing and not self._client_members.answers()):
-            return 0
-        return FAILOVER_S
 
     def _members(self) -> Members:
         declared = self.host.data.vault

@@ -19,7 +19,6 @@ from unterbau.connectors.tunnel import ANSWER_TIMEOUT_S, OPEN_TIMEOUT_S, session
 from unterbau.connectors.vault_members import Members
 from unterbau.secrets.hidden import Hidden
 
-FAILOVER_S = 15
 AUTH_PATH, ROLE = "auth/deploy/login", "deploy"
 MOVED = (307, 429, 472, 473, 502, 503)  # not carried out: a standby, a sealed member, one that just lost its office
 UPGRADING = "Upgrading from non-versioned to versioned"  # a KV engine, for a moment after it was made
@@ -69,8 +68,8 @@ class VaultClient:
     def request(self, method: str, path: str, body: Any = None, **options: Any) -> requests.Response:
         """The answer, whatever its status, of a member that was able to give one; EndpointError.
 
-        A request that certainly was not carried out is sent again to the new leader within FAILOVER_S; one that may
-        have been only if it can be repeated: everything but a write with check-and-set.
+        While patience lasts, a request that certainly was not carried out is sent again to the new leader; one that
+        may have been only if it can be repeated: everything but a write with check-and-set.
         """
         deadline_s, perhaps = None, False
         while True:
@@ -81,10 +80,12 @@ class VaultClient:
                 perhaps = perhaps or error.perhaps
                 if not isinstance(error, _NotYetError):
                     self._forget()
-                deadline_s = deadline_s or time.monotonic() + FAILOVER_S
+                if deadline_s is None:
+                    patience_s = self._patience_s()
+                    deadline_s = time.monotonic() + patience_s
                 if time.monotonic() > deadline_s:
                     raise NotThereError(
-                        f"cannot {method} {path}: no member carried it out within {FAILOVER_S} s, the last found: "
+                        f"cannot {method} {path}: no member carried it out within {patience_s:g} s, the last found: "
                         f"{error}; look at `unterbau vault status`"
                     ) from None
             gevent.sleep(LOOK_AGAIN_S)
