@@ -15,6 +15,7 @@ from pyinfra.api import FactBase
 from pyinfra.api.exceptions import FactProcessError
 from typing_extensions import override
 
+from facts.certificate import WITHOUT_AUTHORITIES
 from facts.config_file import FileState, parsed, reading
 from facts.minio_drive import DriveState, drives_of, folder_of, reading_drives
 from facts.service import PROPERTIES, STARTS
@@ -262,9 +263,10 @@ def _process_of(values: Mapping[str, str], files: Mapping[str, FileState]) -> Pr
 
 def _certificates(endpoint: str) -> Iterator[str]:
     """The certificate on the disk (never its key) and the one that is served, as `disk-…=` and `served-…=` lines."""
-    show = "openssl x509 -noout -fingerprint -sha256 -enddate 2>/dev/null"
+    show = f"{WITHOUT_AUTHORITIES} openssl x509 -noout -fingerprint -sha256 -enddate 2>/dev/null"
     yield f"! test -e {CERTIFICATE} || {show} < {CERTIFICATE} | sed 's/^/disk-/'"
-    served = f"timeout {ANSWER_TIMEOUT_S} openssl s_client -connect {shlex.quote(endpoint)} </dev/null 2>/dev/null"
+    ask = f"openssl s_client -connect {shlex.quote(endpoint)} </dev/null 2>/dev/null"
+    served = f"{WITHOUT_AUTHORITIES} timeout {ANSWER_TIMEOUT_S} {ask}"
     yield f"{served} | {show} | sed 's/^/served-/'"
 
 

@@ -14,6 +14,7 @@ from pyinfra.api import FactBase
 from pyinfra.api.exceptions import FactProcessError
 from typing_extensions import override
 
+from facts.certificate import WITHOUT_AUTHORITIES
 from facts.config_file import FileState, parsed, reading
 from facts.service import PROPERTIES, STARTS
 from unterbau.domain.unknown import UNKNOWN, Unknown
@@ -245,9 +246,10 @@ class State(FactBase[Server | Unknown]):
 
 def _certificates(endpoint: str) -> Iterator[str]:
     """The certificate on the disk (never its key) and the one that is served, as `disk-…=` and `served-…=` lines."""
-    show = "openssl x509 -noout -fingerprint -sha256 -enddate 2>/dev/null"
+    show = f"{WITHOUT_AUTHORITIES} openssl x509 -noout -fingerprint -sha256 -enddate 2>/dev/null"
     yield f"! test -e {CERTIFICATE} || {show} < {CERTIFICATE} | sed 's/^/disk-/'"
-    served = f"timeout {ANSWER_TIMEOUT_S} openssl s_client -connect {shlex.quote(endpoint)} </dev/null 2>/dev/null"
+    ask = f"openssl s_client -connect {shlex.quote(endpoint)} </dev/null 2>/dev/null"
+    served = f"{WITHOUT_AUTHORITIES} timeout {ANSWER_TIMEOUT_S} {ask}"
     yield f"{served} | {show} | sed 's/^/served-/'"
 
 

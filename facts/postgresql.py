@@ -12,7 +12,7 @@ from pyinfra.api.exceptions import FactProcessError
 from pyinfra.api.facts import FactBase
 from typing_extensions import override
 
-from facts.certificate import HANDSHAKE_S, path_of
+from facts.certificate import HANDSHAKE_S, WITHOUT_AUTHORITIES, path_of
 from facts.config_file import FileState, parsed, reading
 from unterbau.domain.unknown import UNKNOWN, Unknown
 
@@ -141,12 +141,12 @@ AND privilege_type = 'CONNECT')))""".replace("ERRORS", FILE_ERRORS)
 
 
 # the certificate only: the key, in the same file, stays where it is
-_DIGEST = "openssl x509 -noout -fingerprint -sha256 2>/dev/null"
+_DIGEST = f"{WITHOUT_AUTHORITIES} openssl x509 -noout -fingerprint -sha256 2>/dev/null"
 
 
 def served(port: str = '"$port"') -> str:
     """Shell text that prints the digest of the certificate that the server shows; it fails if there is none."""
-    ask = f"timeout {HANDSHAKE_S} openssl s_client -connect localhost:{port} -starttls postgres"
+    ask = f"{WITHOUT_AUTHORITIES} timeout {HANDSHAKE_S} openssl s_client -connect localhost:{port} -starttls postgres"
     return f"{ask} </dev/null 2>/dev/null | {_DIGEST}"
 
 

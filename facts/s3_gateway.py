@@ -10,7 +10,7 @@ from pyinfra.api import FactBase
 from pyinfra.api.exceptions import FactProcessError
 from typing_extensions import override
 
-from facts.certificate import BUNDLE, HANDSHAKE_S, path_of
+from facts.certificate import BUNDLE, HANDSHAKE_S, WITHOUT_AUTHORITIES, path_of
 from facts.service import State as Unit
 from facts.service import UnitState
 from unterbau.domain.unknown import UNKNOWN, Unknown
@@ -62,9 +62,9 @@ def newest_worker() -> str:
 
 def _certificates(endpoint: str) -> Iterator[str]:
     """The certificate on the disk (never its key) and the one that is served, as `disk-…=` and `served-…=` lines."""
-    show = "openssl x509 -noout -fingerprint -sha256 2>/dev/null"
+    show = f"{WITHOUT_AUTHORITIES} openssl x509 -noout -fingerprint -sha256 2>/dev/null"
     yield f"! test -e {LEAF} || {show} < {LEAF} | sed s/^/disk-/"
-    served = f"timeout {HANDSHAKE_S} openssl s_client -connect {endpoint} </dev/null 2>/dev/null"
+    served = f"{WITHOUT_AUTHORITIES} timeout {HANDSHAKE_S} openssl s_client -connect {endpoint} </dev/null 2>/dev/null"
     yield f"{served} | {show} | sed s/^/served-/"
 
 
