@@ -17,6 +17,11 @@ from unterbau.connectors.lock import SILENCE_S
 
 pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("converged")]
 
+WORKERS = (
+    "--limit",
+    "workers",
+)  # what is interrupted there is interrupted anywhere; the members have tests of their own
+
 # Something for every kind of operation: a package (on one node: it takes apt its time), an account, files, a value, a
 # unit, both ways in.
 BREAK = """
@@ -35,27 +40,26 @@ def break_everything(nodes: tuple[str, ...]) -> None:
         list(pool.map(lambda node: on(node, BREAK), nodes))
 
 
-def at_work() -> Running:
+def at_work(*limit: str) -> Running:
     """An apply under way: its first operation has begun."""
-    return Running("apply", "lab", "-y").until("operation 1 of")
+    return Running("apply", "lab", "-y", *limit).until("operation 1 of")
 
 
 def test_killed_at_ten_random_moments_the_next_apply_converges() -> None:
     moments = random.Random(20)  # noqa: S311  # spread over the run, the same ones each time
-    workers = ("--limit", "workers")  # what is killed there is killed anywhere; Vault's members have tests of their own
     break_everything(("wrk-1", "wrk-2"))
-    code, out, err = Running("apply", "lab", "-y", *workers).end()
+    code, out, err = Running("apply", "lab", "-y", *WORKERS).end()
     assert code == 0, out + err
     steps = int(re.findall(r"operation \d+ of (\d+)", err)[0])
     cut = 0
     for _ in range(10):
         break_everything(("wrk-1", "wrk-2"))
         step = moments.randint(0, steps)
-        run = Running("apply", "lab", "-y", *workers).until(f"operation {step} of" if step else "reading")
+        run = Running("apply", "lab", "-y", *WORKERS).until(f"operation {step} of" if step else "reading")
         time.sleep(moments.uniform(0, 0.3))  # a moment, not a condition
         run.process.kill()
         cut += run.end()[0] == -signal.SIGKILL
-        converge(*workers)  # which looks again itself: exit 0 is zero changes
+        converge(*WORKERS)  # which looks again itself: exit 0 is zero changes
     assert cut > 5, f"{cut} of 10 runs were cut short"
 
 
@@ -74,10 +78,10 @@ def test_a_node_killed_during_apply_is_named_and_the_others_finish() -> None:
     assert plan()[0] == 0
 
 
-@pytest.mark.parametrize("fault", ["pause", "cut"])
-def test_a_node_that_falls_silent_is_an_error_and_not_a_hang(fault: str) -> None:
+@pytest.mark.parametrize(("fault", "limit"), [("pause", WORKERS), ("cut", ())])
+def test_a_node_that_falls_silent_is_an_error_and_not_a_hang(fault: str, limit: tuple[str, ...]) -> None:
     break_everything(("wrk-1", "wrk-2"))
-    run = at_work()
+    run = at_work(*limit)
     assert unterbau("lab", "fault", fault, "wrk-2").returncode == 0
     try:
         code, out, err = run.end()
@@ -89,8 +93,8 @@ def test_a_node_that_falls_silent_is_an_error_and_not_a_hang(fault: str) -> None
 
 
 def test_ctrl_c_ends_after_the_operation_that_runs() -> None:
-    break_everything(("srv-1", "wrk-1"))
-    run = at_work()
+    break_everything(("wrk-1", "wrk-2"))
+    run = at_work(*WORKERS)
     run.process.send_signal(signal.SIGINT)
     code, out, err = run.end()
     assert code == 1
@@ -98,30 +102,30 @@ def test_ctrl_c_ends_after_the_operation_that_runs() -> None:
     assert "Interrupted:" in out
     assert "not run" in out
     assert "Traceback" not in err
-    assert changes(plan()[1])
-    converge()
+    assert changes(plan(*WORKERS)[1])
+    converge(*WORKERS)
 
 
 def test_ctrl_c_while_reading_changes_nothing() -> None:
     on("wrk-1", "sysctl -w net.ipv4.ip_forward=0")
-    run = Running("apply", "lab", "-y").until("reading")
+    run = Running("apply", "lab", "-y", *WORKERS).until("reading")
     run.process.send_signal(signal.SIGINT)
     code, _, err = run.end()
     assert code == 1
     assert "Traceback" not in err
-    assert changes(plan()[1]) == {("wrk-1", "net.ipv4.ip_forward")}
-    converge()
+    assert changes(plan(*WORKERS)[1]) == {("wrk-1", "net.ipv4.ip_forward")}
+    converge(*WORKERS)
 
 
 def test_a_run_that_loses_its_lock_goes_no_further_on_that_node() -> None:
     break_everything(("wrk-1", "wrk-2"))
-    run = at_work()
+    run = at_work(*WORKERS)
     on("wrk-2", "for p in /proc/[0-9]*; do ls -l $p/fd 2>&1 | grep -q unterbau.lock && kill -9 ${p#/proc/}; done; true")
     code, out, err = run.end()
     assert code == 1, out + err
     assert "the lock on wrk-2 was lost: another run may be at work there" in out
     assert not [line for line in out.splitlines() if line.startswith(("failed", "not run")) and "wrk-2" not in line]
-    converge()
+    converge(*WORKERS)
 
 
 @pytest.fixture
@@ -135,7 +139,7 @@ def terminal() -> Iterator[tuple[int, int]]:
 
 def test_somebody_who_thinks_longer_than_a_lock_lasts_is_heard(terminal: tuple[int, int]) -> None:
     on("wrk-1", "sysctl -w net.ipv4.ip_forward=0")
-    run = Running("apply", "lab", stdin=terminal[1]).until("reading")
+    run = Running("apply", "lab", *WORKERS, stdin=terminal[1]).until("reading")
     time.sleep(SILENCE_S + 2)  # what is shown is that this time passes and nothing happens
     os.write(terminal[0], b"y\n")
     assert run.end()[0] == 0
@@ -145,18 +149,18 @@ def test_somebody_who_thinks_longer_than_a_lock_lasts_is_heard(terminal: tuple[i
 def test_no_is_no(terminal: tuple[int, int]) -> None:
     on("wrk-1", "sysctl -w net.ipv4.ip_forward=0")
     for answer in (b"n\n", b"\n"):
-        run = Running("apply", "lab", stdin=terminal[1]).until("reading")
+        run = Running("apply", "lab", *WORKERS, stdin=terminal[1]).until("reading")
         os.write(terminal[0], answer)
         code, _, err = run.end()
         assert code == 1
         assert "not applied" in err
     assert on("wrk-1", "cat /proc/sys/net/ipv4/ip_forward").strip() == "0"
-    converge()
+    converge(*WORKERS)
 
 
 def test_ctrl_c_at_the_question_changes_nothing(terminal: tuple[int, int]) -> None:
     on("wrk-1", "sysctl -w net.ipv4.ip_forward=0")
-    run = Running("apply", "lab", stdin=terminal[1])
+    run = Running("apply", "lab", *WORKERS, stdin=terminal[1])
     assert run.process.stderr is not None
     said = ""
     while not said.endswith("[y/N] "):
@@ -166,4 +170,4 @@ def test_ctrl_c_at_the_question_changes_nothing(terminal: tuple[int, int]) -> No
     code, _, err = run.end()
     assert (code, "Traceback" in err) == (1, False)
     assert on("wrk-1", "cat /proc/sys/net/ipv4/ip_forward").strip() == "0"
-    converge()
+    converge(*WORKERS)

@@ -58,13 +58,23 @@ def test_the_cluster_says_its_layout_its_quorums_and_each_drive(endpoint: Endpoi
     assert {(drive["state"], drive["healing"], drive["set"]) for drive in node["drives"].values()} == {("ok", False, 0)}
 
 
-def test_a_flipped_byte_is_found_by_a_deep_heal_and_repaired(endpoint: Endpoint, folder: Path) -> None:
-    asked(endpoint, "create_bucket", Bucket="healed")
-    asked(endpoint, "put_object", Bucket="healed", Key="a/key", Body=NOT_INLINE)
-    shard = next((folder / "drive-1/healed").rglob("part.1"))
+def flipped(endpoint: Endpoint, folder: Path, bucket: str) -> tuple[Path, bytes]:
+    """A shard of `a/key` in a new bucket with one byte of it wrong: (its place, what it was)."""
+    asked(endpoint, "create_bucket", Bucket=bucket)
+    asked(endpoint, "put_object", Bucket=bucket, Key="a/key", Body=NOT_INLINE)
+    shard = next((folder / "drive-1" / bucket).rglob("part.1"))
     whole = shard.read_bytes()
     shard.write_bytes(whole[:100] + bytes([whole[100] ^ 1]) + whole[101:])
-    assert asked(endpoint, "get_object", Bucket="healed", Key="a/key")["Body"] == NOT_INLINE
+    return shard, whole
+
+
+def test_a_flipped_byte_is_never_read(endpoint: Endpoint, folder: Path) -> None:
+    flipped(endpoint, folder, "read")
+    assert asked(endpoint, "get_object", Bucket="read", Key="a/key")["Body"] == NOT_INLINE
+
+
+def test_a_flipped_byte_is_found_by_a_deep_heal_and_repaired(endpoint: Endpoint, folder: Path) -> None:
+    _, whole = flipped(endpoint, folder, "healed")  # nobody reads it: MinIO heals what it read wrong by itself, soon
     (problem,) = healed(endpoint, bucket="healed", deep=True) or [{}]
     assert (problem["bucket"], problem["key"]) == ("healed", "a/key")
     assert problem["before"][str(folder / "drive-1")] == "corrupt"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import runpy
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,12 +18,16 @@ LAYERS = {
     "deploys.secrets": ["secrets"],
     "deploys.base": ["base"],
     "deploys.pki": ["trust"],
+    "deploys.object_storage_gateway": ["gateway_roots", "gateway"],
+    "deploys.object_storage": ["object_storage"],
+    "deploys.object_storage_config": ["object_storage_config"],
     "deploys.postgresql": ["postgresql", "engine_logins"],
     "deploys.vault": ["vault"],
     "deploys.vault_config": ["vault_config"],
     "deploys.vault_database": ["connections_and_roles"],
 }
 PKI = SimpleNamespace()  # group_data/all.py has it for every environment
+POOLS = SimpleNamespace(pools=[SimpleNamespace(nodes="storage")])
 STORE, VAULT = SimpleNamespace(), SimpleNamespace(members="servers")
 
 
@@ -30,23 +35,29 @@ def machine(name: str, *groups: str, **data: Any) -> Any:
     return SimpleNamespace(name=name, groups=["all", *groups], data=SimpleNamespace(get=data.get, **data))
 
 
-def node(name: str, *groups: str) -> Any:
-    return machine(name, *groups, node=SimpleNamespace(name=name), pki=PKI)
+def node(name: str, *groups: str, **data: Any) -> Any:
+    return machine(name, *groups, node=SimpleNamespace(name=name), pki=PKI, **data)
 
 
 NODES = [node("srv-1", "servers"), node("wrk-1", "workers"), node("wrk-2", "workers", "postgresql")]
 BARE = NODES[:2]
 WITH_STORE = [*BARE, machine("@store/secrets", "store", store=STORE)]
+STORING = [node("srv-1", "storage", object_storage=POOLS), node("wrk-1", object_storage=POOLS), WITH_STORE[-1]]
 WHOLE = [*NODES, WITH_STORE[-1], machine("@vault/vault", "vault", vault=VAULT)]
 
 
 @pytest.fixture
 def called(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """Names of layers, as they are asked for."""
+    """Names of layers, as they are asked for; those that are told so with the change of roots. `trust` changes them."""
     called: list[str] = []
+
+    def note(name: str, roots_change: bool = False) -> Any:
+        called.append(f"{name} (roots change)" if roots_change else name)
+        return SimpleNamespace(will_change=name == "trust")
+
     for module, names in LAYERS.items():
         for name in names:
-            monkeypatch.setattr(importlib.import_module(module), name, lambda name=name: called.append(name))
+            monkeypatch.setattr(importlib.import_module(module), name, partial(note, name))
     monkeypatch.setattr(importlib.import_module("operations.layer"), "reached", lambda name: None)
     return called
 
@@ -69,7 +80,23 @@ def called(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
                 "@store/secrets": ["secrets"],
                 "@vault/vault": ["vault_config", "connections_and_roles"],
             },
-            id="everything",
+            id="Vault and PostgreSQL",
+        ),
+        pytest.param(
+            [*STORING, machine("@s3/storage", "s3", s3=SimpleNamespace())],
+            {
+                "srv-1": [
+                    "base",
+                    "trust",
+                    "gateway_roots (roots change)",
+                    "object_storage (roots change)",
+                    "gateway",
+                ],
+                "wrk-1": ["base", "trust", "gateway_roots (roots change)", "gateway"],
+                "@store/secrets": ["secrets"],
+                "@s3/storage": ["object_storage_config"],
+            },
+            id="object storage hears of new roots before it shows a certificate of them",
         ),
     ],
 )
