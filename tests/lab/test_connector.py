@@ -109,7 +109,7 @@ def remembered(converged: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     """A plan that asked each fact by itself: whoever plans next reads them ahead."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     code, found, sent = counted("plan", "lab")
-    assert (code, set(sent)) == (0, set(ADDRESS.values()))
+    assert (code, set(sent)) == (0, set(ADDRESS.values())), found["problems"]
     assert min(sent.values()) > 10
     return found
 

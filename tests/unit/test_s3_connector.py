@@ -87,8 +87,8 @@ class Way:
     def answers(self) -> bool:
         return self.there
 
-    def vouches(self, url: str) -> bool:
-        return url not in self.without_quorum
+    def doubt(self, url: str, http: requests.Session) -> str | None:
+        return "status 503" if url in self.without_quorum else None
 
     def lock(self, holder: str) -> None:
         self.holder = holder
@@ -305,7 +305,10 @@ def test_a_server_without_quorum_is_not_believed_that_something_is_not_there(
     way.without_quorum = {FIRST, SECOND}
     done, said = ran(one, command)
     assert not done
-    assert "within 0.2 s, the last found: the word of a server that has no quorum; look at `unterbau storage" in said
+    assert (
+        "within 0.2 s, the last found: the word of a server that has no quorum (status 503); look at `unterbau storage"
+        in said
+    )
     assert len(wire.sent) > 1
 
 

@@ -75,17 +75,28 @@ def test_health_is_what_the_engine_s_own_path_says(monkeypatch: pytest.MonkeyPat
     assert asked == [("https://10.0.0.1:9000/minio/health/cluster", False)]
 
 
-@pytest.mark.parametrize(("said", "vouches"), [("healthy", True), ("status 503", False), (SILENT, False)])
-def test_a_server_vouches_for_what_it_says_while_it_is_healthy(
-    monkeypatch: pytest.MonkeyPatch, said: str, vouches: bool
+@pytest.mark.parametrize(
+    ("answer", "doubt"),
+    [(200, None), (503, "status 503"), (requests.ReadTimeout(), "does not answer: ReadTimeout")],
+)
+def test_what_a_server_says_is_doubted_unless_it_is_healthy(
+    monkeypatch: pytest.MonkeyPatch, answer: int | Exception, doubt: str | None
 ) -> None:
-    found = through(monkeypatch, {})
     asked: list[str] = []
-    monkeypatch.setattr(s3_members, "tls_context", lambda _roots: None)
-    monkeypatch.setattr(found, "_ask", lambda member, _context: asked.append(member.host.name) or said)
-    assert found.vouches("https://10.0.0.2:9000") is vouches
-    assert asked == ["srv-2"]
-    assert Direct("https://s3.example", None).vouches("https://s3.example")
+
+    def get(url: str, **_options: Any) -> requests.Response:
+        asked.append(url)
+        if isinstance(answer, Exception):
+            raise answer
+        said = requests.Response()
+        said.status_code = answer
+        return said
+
+    http: Any = SimpleNamespace(get=get)
+    assert through(monkeypatch, {}).doubt("https://10.0.0.2:9000", http) == doubt
+    assert asked == ["https://10.0.0.2:9000/minio/health/cluster"]
+    Direct("https://s3.example", None).doubt("https://s3.example", http)
+    assert len(asked) == 1
 
 
 @pytest.mark.parametrize("url", ["http://10.0.0.1:9000", "https://h/path", "https://h?x", "h:9000", "https://"])

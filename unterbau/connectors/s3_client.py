@@ -44,7 +44,6 @@ NEXT_STEP = {
 
 
 ABSENT = ("404", "NoSuchBucket", "NoSuchKey", "NoSuchVersion")  # "404": what HEAD is answered with
-WITHOUT_QUORUM = "the word of a server that has no quorum"
 
 
 class S3Error(EndpointError):
@@ -75,8 +74,8 @@ class Way(Protocol):
     def answers(self) -> bool:
         """Whether any server answers, whatever it says."""
 
-    def vouches(self, url: str) -> bool:
-        """Whether the server at `url` sees enough of the others to know what is not there."""
+    def doubt(self, url: str, http: requests.Session) -> str | None:
+        """Why the server at `url`, asked over `http`, may not know what is not there; None if it does."""
 
     def lock(self, holder: str) -> None:
         """Hold the endpoint for one run."""
@@ -130,8 +129,8 @@ class S3Client:
         def attempt(connection: _Connection) -> dict[str, Any]:
             answer: dict[str, Any] = getattr(connection.boto, method)(**parameters)
             answer.pop("ResponseMetadata", None)
-            if method.startswith("list_") and not self.way.vouches(connection.url):
-                raise _NotCarriedOutError(WITHOUT_QUORUM, perhaps=False)
+            if method.startswith("list_"):
+                self._believed(connection)
             return answer
 
         what = " ".join([method, *(str(parameters[key]) for key in ("Bucket", "Key") if key in parameters)])
@@ -226,14 +225,21 @@ class S3Client:
         """
         if error.status == 503:
             return _NotCarriedOutError(f"{error.code} (status 503)", perhaps=False)
-        if error.code in ABSENT and self._connection is not None and not self.way.vouches(self._connection.url):
-            return _NotCarriedOutError(WITHOUT_QUORUM, perhaps=False)
+        if error.code in ABSENT and self._connection is not None:
+            try:
+                self._believed(self._connection)
+            except _NotCarriedOutError as doubted:
+                return doubted
         if error.code in UNKNOWN_KEY and self._connection is not None:
             self._refused.append(self._connection.secret.unmask())
             if self._secret(self._refused) is not None:
                 return _NotCarriedOutError(error.code, perhaps=False)
             self._refused.clear()
         return error
+
+    def _believed(self, connection: _Connection) -> None:
+        if doubt := self.way.doubt(connection.url, connection.http):
+            raise _NotCarriedOutError(f"the word of a server that has no quorum ({doubt})", perhaps=False)
 
     def _connected(self) -> _Connection:
         if self._connection is None:

@@ -14,7 +14,14 @@ from typing_extensions import override
 
 from unterbau.connectors.endpoint import EndpointError, NotThereError
 from unterbau.connectors.members import LOOK_AGAIN_S, SILENT, Member, Members
-from unterbau.connectors.tunnel import OPEN_TIMEOUT_S, connect_directly, public_context, session, tls_context
+from unterbau.connectors.tunnel import (
+    ANSWER_TIMEOUT_S,
+    OPEN_TIMEOUT_S,
+    connect_directly,
+    public_context,
+    session,
+    tls_context,
+)
 
 HEALTHY = "healthy"
 
@@ -57,10 +64,13 @@ class ThroughNodes(Members):
         """See Way."""
         return any(not said.startswith(SILENT) for said in self.look().values())
 
-    def vouches(self, url: str) -> bool:
+    def doubt(self, url: str, http: requests.Session) -> str | None:
         """See Way."""
-        member = next(member for member in self.all if member.url == url)
-        return self._ask(member, tls_context(self._roots())) == HEALTHY
+        try:
+            answer = http.get(url + self._health, timeout=ANSWER_TIMEOUT_S, allow_redirects=False)
+        except requests.RequestException as error:
+            return f"{SILENT}: {type(error).__name__}"
+        return None if answer.ok else f"status {answer.status_code}"
 
     @override
     def ask(self, member: Member, http: requests.Session) -> str:
@@ -97,9 +107,8 @@ class Direct:
             return False
         return True
 
-    def vouches(self, url: str) -> bool:  # noqa: ARG002  # as in Way
+    def doubt(self, url: str, http: requests.Session) -> None:
         """See Way: how many servers there are is the service's own affair."""
-        return True
 
     def lock(self, holder: str) -> None:
         """There is nothing of ours to hold."""
