@@ -240,14 +240,14 @@ class Storage:
         return Path(f"/proc/{machine.leader(self.lab, self.lab.machine(node))}/root{FOLDER}")
 
     def files(self, node: str, prefix: str = "") -> dict[str, int]:
-        """{path below the bucket: bytes} of what is on the node's drive."""
+        """{path below the bucket: bytes} of objects on the node's drive.
+
+        Without the notes on parts of an upload (`part.1.meta`), which a server that is killed while it completes the
+        upload leaves beside the object.
+        """
         top = self.drive(node) / self.bucket
-        found = {}
-        for folder, _below, names in os.walk(top / prefix):
-            for name in names:
-                path = Path(folder, name)
-                found[str(path.relative_to(top))] = path.stat().st_size
-        return found
+        paths = [Path(folder, name) for folder, _below, names in os.walk(top / prefix) for name in names]
+        return {str(path.relative_to(top)): path.stat().st_size for path in paths if not path.match("part.*.meta")}
 
     def uneven(self, prefix: str = "") -> dict[str, list[str]]:
         """{file: drives that lack it, or have another size of it}: {} if every object has all of its shards."""
