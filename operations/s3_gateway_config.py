@@ -193,7 +193,7 @@ def _backend(gateway: Gateway) -> str:
             "# Nothing was sent yet: any request may go to another member. Later, only one that changes nothing.",
             "option redispatch 1",
             "retries 4",
-            "retry-on conn-failure empty-response junk-response response-timeout 500 502 503 504",
+            "retry-on conn-failure empty-response junk-response response-timeout 404 500 502 503 504",
             "acl reads method GET HEAD",
             "http-request disable-l7-retry unless reads",
             "# Until the next byte of an answer. Copies within the storage and the end of large uploads take longer.",
