@@ -17,10 +17,8 @@ from unterbau.connectors.lock import SILENCE_S
 
 pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("converged")]
 
-WORKERS = (
-    "--limit",
-    "workers",
-)  # what is interrupted there is interrupted anywhere; the members have tests of their own
+# What is interrupted there is interrupted anywhere; the members have tests of their own.
+WORKERS = ("--limit", "workers")
 
 # Something for every kind of operation: a package (on one node: it takes apt its time), an account, files, a value, a
 # unit, both ways in.

@@ -77,7 +77,7 @@ def test_health_is_what_the_engine_s_own_path_says(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize(
     ("answer", "doubt"),
-    [(200, None), (503, "status 503"), (requests.ReadTimeout(), "does not answer: ReadTimeout")],
+    [(200, None), (302, "status 302"), (503, "status 503"), (requests.ReadTimeout(), "does not answer: ReadTimeout")],
 )
 def test_what_a_server_says_is_doubted_unless_it_is_healthy(
     monkeypatch: pytest.MonkeyPatch, answer: int | Exception, doubt: str | None

@@ -70,7 +70,7 @@ class ThroughNodes(Members):
             answer = http.get(url + self._health, timeout=ANSWER_TIMEOUT_S, allow_redirects=False)
         except requests.RequestException as error:
             return f"{SILENT}: {type(error).__name__}"
-        return None if answer.ok else f"status {answer.status_code}"
+        return None if answer.status_code == requests.codes.ok else f"status {answer.status_code}"
 
     @override
     def ask(self, member: Member, http: requests.Session) -> str:
