@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from unterbau.lab.layout import Lab
@@ -131,23 +130,3 @@ def eventually(what: Callable[[], Any], limit_s: float, every_s: float = 0.3) ->
             error = caught
         time.sleep(every_s)
     raise AssertionError(f"not so after {limit_s} s: {error!r}")
-
-
-NO_STORAGE = {
-    "inventories": "del storage, s3",
-    "group_data": "del object_storage, flows_storage, buckets, s3_policies, s3_users",
-}
-
-
-def checkout_for(lab: Lab, root: Path, source: Path, *, storage: bool = True) -> Path:
-    """A checkout in `root` whose environment `lab` is this lab: same data, its addresses and paths."""
-    for folder in ("deploys", "facts", "operations", "locks"):
-        (root / folder).symlink_to(source / folder)
-    prefix = str(lab.subnet.network_address).rpartition(".")[0] + "."
-    for folder in ("inventories", "group_data"):
-        (root / folder).mkdir()
-        for path in (source / folder).glob("*.py"):
-            text = path.read_text().replace("10.77.0.", prefix).replace("/var/lib/unterbau/lab/", f"{lab.state}/")
-            without = f"\n{NO_STORAGE[folder]}\n" if path.name == "lab.py" and not storage else ""
-            (root / folder / path.name).write_text(text + without)
-    return root

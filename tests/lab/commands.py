@@ -18,15 +18,16 @@ ADDRESS = {
     "wrk-1": "10.77.0.21",
     "wrk-2": "10.77.0.22",
 }
+checkouts = [ROOT]  # the last one is where commands run: a module of tests may declare less on the same machines
 LIMIT_S = 900  # far beyond what any of these takes: a hang is a failure, not a wait
 
 
-def unterbau(*arguments: str, cwd: Path = ROOT, **options: Any) -> subprocess.CompletedProcess[str]:
+def unterbau(*arguments: str, cwd: Path | None = None, **options: Any) -> subprocess.CompletedProcess[str]:
     """`unterbau ARGUMENTS`, with nothing on standard input."""
     command = [*UNTERBAU, *arguments]
     return subprocess.run(
         command,
-        cwd=cwd,
+        cwd=cwd or checkouts[-1],
         text=True,
         capture_output=True,
         timeout=LIMIT_S,
@@ -39,10 +40,10 @@ def unterbau(*arguments: str, cwd: Path = ROOT, **options: Any) -> subprocess.Co
 class Running:
     """`unterbau ARGUMENTS` under way. Its output goes to a file: a plan is longer than a pipe that nobody reads."""
 
-    def __init__(self, *arguments: str, cwd: Path = ROOT, stdin: int = subprocess.DEVNULL) -> None:
+    def __init__(self, *arguments: str, cwd: Path | None = None, stdin: int = subprocess.DEVNULL) -> None:
         self._out = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115  # it lives as long as the run
         pipes = {"stdin": stdin, "stdout": self._out, "stderr": subprocess.PIPE}
-        self.process = subprocess.Popen([*UNTERBAU, *arguments], cwd=cwd, text=True, **pipes)
+        self.process = subprocess.Popen([*UNTERBAU, *arguments], cwd=cwd or checkouts[-1], text=True, **pipes)
 
     def until(self, words: str) -> Running:
         """Wait until its progress says this."""

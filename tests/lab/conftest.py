@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from tests.lab.commands import converge
+from tests.lab import commands
+from tests.lab.checkouts import ground
 from unterbau.lab.layout import Lab, lab_from
 
 
@@ -86,4 +87,24 @@ def spare(spare_command: LabCommand) -> LabCommand:
 def converged(lab: Lab) -> None:
     """The usual lab as `inventories/lab.py` declares it; whoever breaks something heals it again."""
     assert lab.machines
-    converge()
+    commands.converge()
+
+
+@pytest.fixture(scope="module")
+def on_the_ground(converged: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Runs of this module declare the ground of the usual lab: nothing else is read, and nothing else is changed."""
+    commands.checkouts.append(ground(tmp_path_factory.mktemp("ground")))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))  # what is read ahead is another thing
+        yield
+    commands.checkouts.pop()
+    commands.converge()  # and the rest of the platform is as it was
+
+
+@pytest.fixture
+def whole_platform(on_the_ground: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The runs of one test declare the whole platform nevertheless."""
+    commands.checkouts.append(commands.ROOT)
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    yield
+    commands.checkouts.pop()

@@ -13,7 +13,7 @@ import pytest
 from tests.lab.commands import ADDRESS, changes, on, plan, unterbau
 from unterbau.lab.layout import Lab
 
-pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("converged")]
+pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("on_the_ground")]
 
 NODE = "wrk-1"
 PORT = 8080  # nobody declares it

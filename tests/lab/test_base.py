@@ -12,7 +12,7 @@ import pytest
 
 from tests.lab.commands import ADDRESS, converge, on, plan
 
-pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("converged")]
+pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("on_the_ground")]
 
 ACTIVE = "systemctl is-active {0}; systemctl is-enabled {0}"
 
@@ -166,7 +166,7 @@ BREAKS = {
 
 
 @pytest.fixture(scope="module")
-def broken(converged: None) -> Iterator[dict[str, Any]]:
+def broken(on_the_ground: None) -> Iterator[dict[str, Any]]:
     """The plan of a lab in which everything in BREAKS is broken at once."""
     for node in ADDRESS:
         on(node, "\n".join(f"{{ {each.by_hand}; }} || exit 1" for each in BREAKS.values() if each.node == node))

@@ -14,7 +14,7 @@ import pytest
 from tests.lab.commands import ADDRESS, ROOT, changes, converge, on, plan, unterbau
 from unterbau.lab.layout import Lab
 
-pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("converged")]
+pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("on_the_ground")]
 
 NODE = "wrk-1"
 REVERTED_WITHIN_S = 30

@@ -11,9 +11,10 @@ import pytest
 
 from tests.lab.commands import ROOT, Running, changes, converge, on, plan, unterbau
 
-pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("converged")]
+pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("on_the_ground")]
 
 
+@pytest.mark.usefixtures("whole_platform")
 def test_a_second_apply_changes_nothing() -> None:
     ran = unterbau("apply", "lab", "-y")
     assert (ran.returncode, "No changes." in ran.stdout) == (0, True), ran.stdout
@@ -30,6 +31,7 @@ def test_a_sysctl_changed_by_hand_is_named_and_nothing_else() -> None:
     assert on("wrk-1", "cat /proc/sys/net/ipv4/ip_forward").strip() == "1"
 
 
+@pytest.mark.usefixtures("whole_platform")
 def test_two_plans_of_one_state_have_one_digest() -> None:
     on("wrk-1", "sysctl -w net.ipv4.ip_forward=0")
     first, second = plan()[1], plan()[1]
@@ -102,6 +104,7 @@ def test_limit_reads_and_changes_only_its_hosts() -> None:
     converge()
 
 
+@pytest.mark.usefixtures("whole_platform")
 def test_a_node_that_is_down_fails_the_plan_by_name_and_apply_touches_nobody() -> None:
     on("wrk-1", "sysctl -w net.ipv4.ip_forward=0")
     assert unterbau("lab", "fault", "kill", "wrk-2").returncode == 0
@@ -128,6 +131,7 @@ def test_a_fact_that_cannot_be_read_fails_the_plan_by_name() -> None:
     assert plan()[0] == 0
 
 
+@pytest.mark.usefixtures("whole_platform")
 def test_of_two_runs_at_once_one_is_told_who_holds_the_nodes() -> None:
     on("wrk-1", "rm /etc/ssh/sshd_config.d/00-unterbau.conf")  # a guarded change: it takes its time
     first = Running("apply", "lab", "-y").until("reading")  # its locks are taken
@@ -143,6 +147,7 @@ def pyinfra(*last: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, text=True, capture_output=True, timeout=300, check=False)
 
 
+@pytest.mark.usefixtures("whole_platform")
 def test_plain_pyinfra_does_the_same_work() -> None:
     on("wrk-1", "sysctl -w net.ipv4.ip_forward=0")
     dry = pyinfra("--dry", "--diff")
@@ -154,6 +159,7 @@ def test_plain_pyinfra_does_the_same_work() -> None:
     assert plan()[0] == 0
 
 
+@pytest.mark.usefixtures("whole_platform")
 def test_an_operator_with_sudo_sees_and_does_what_root_does(tmp_path: Path) -> None:
     for folder in ("group_data", "deploys", "operations", "facts"):
         (tmp_path / folder).symlink_to(ROOT / folder)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.bao import Bao, BaoError, checkout_for, eventually
+from tests.lab.bao import Bao, BaoError, eventually
+from tests.lab.checkouts import checkout_for
 from tests.lab.commands import ROOT, unterbau
 from tests.lab.conftest import LabCommand
 
