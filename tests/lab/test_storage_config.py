@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.lab.commands import ROOT, unterbau
+from tests.lab.commands import ROOT, on, unterbau
+from tests.lab.storage import until
 from tests.s3_target import Target
 from tests.s3_writer import ATTEMPTS, DONE, SELF_SERVICE, WORK
 from unterbau.lab import machine
@@ -154,3 +155,41 @@ def test_a_rotated_secret_reaches_the_service_in_the_same_run(service: Service) 
     assert "Error" not in service.there("tests.s3_root", service.target(GATEWAY_PORT), listing, "writer")[0]
     [refused] = service.there("tests.s3_root", service.target(GATEWAY_PORT, old), listing, "writer")
     assert refused["Error"] == "SignatureDoesNotMatch"
+
+
+@pytest.fixture
+def isolated(service: Service) -> Iterator[None]:
+    """The node's server reaches none but one of the others; they all reach it."""
+    others = ", ".join(str(one.address) for one in service.lab.machines[:3])
+    for words in (
+        "table inet isolate",
+        "chain inet isolate outwards '{ type filter hook output priority 0; }'",
+        f"rule inet isolate outwards ip daddr '{{ {others} }}' tcp dport {API_PORT} reject with tcp reset",
+    ):
+        on(NODE, f"nft add {words}")
+    yield
+    on(NODE, "nft delete table inet isolate")
+    until(lambda: not unreached(service))
+
+
+def unreached(service: Service) -> list[str]:
+    ran = unterbau("storage", "status", service.lab.name, "--json", cwd=service.root)
+    return [problem for problem in json.loads(ran.stdout)["problems"] if "does not reach" in problem]
+
+
+@pytest.mark.usefixtures("isolated")
+def test_a_server_that_denies_what_is_there_and_calls_itself_healthy_is_named_and_not_believed(
+    service: Service,
+) -> None:
+    mark = ("get_object", {"Bucket": "unterbau", "Key": f"marks/bucket/{BUCKET}"})
+    until(lambda: service.by_root(mark) == [{"Error": "NoSuchKey"}])
+    health = f"{service.target(API_PORT).url}/minio/health/cluster"
+    curl = f"curl -s --cacert /etc/unterbau/pki/ca.pem -o /dev/null -w '%{{http_code}}' {health}"
+    assert on("srv-1", curl) == "200"
+    [problem] = unreached(service)
+    assert problem.startswith(
+        f"{NODE}: its server does not reach srv-1, srv-2, srv-3 by name and may deny what is there"
+    )
+    for _ in range(3):  # whichever server is asked first
+        ran = unterbau("plan", service.lab.name, cwd=service.root)
+        assert ran.returncode == 0, ran.stdout

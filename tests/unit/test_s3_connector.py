@@ -71,7 +71,7 @@ class Way:
 
     def __init__(self, wire: Wire, urls: tuple[str, ...] = (FIRST, SECOND)) -> None:
         self.wire, self.urls, self.chosen, self.unguarded, self.names = wire, urls, [], False, {}
-        self.there, self.without_quorum = True, set[str]()
+        self.there, self.voters = True, ([], 1)
 
     def url(self, patience_s: float) -> str:
         if not self.there:
@@ -87,8 +87,8 @@ class Way:
     def answers(self) -> bool:
         return self.there
 
-    def doubt(self, url: str, http: requests.Session) -> str | None:
-        return "status 503" if url in self.without_quorum else None
+    def electorate(self) -> tuple[list[str], int]:
+        return self.voters
 
     def lock(self, holder: str) -> None:
         self.holder = holder
@@ -280,42 +280,6 @@ def test_a_server_that_starts_is_waited_for_and_then_given_up() -> None:
     assert not done
     assert "no server carried it out within 0.2 s, the last found: SlowDownWrite (status 503)" in said
     assert len(wire.sent) > 1
-
-
-@pytest.mark.parametrize(
-    ("command", "doubtful", "answer"),
-    [
-        ("list_buckets", (200, b"<ListAllMyBucketsResult/>"), (200, EMPTY_LIST)),
-        ('get_object {"Bucket": "abc", "Key": "k"}', refused("NoSuchKey", 404), (200, b"there")),
-        ('get_object {"Bucket": "abc", "Key": "k", "VersionId": "v"}', refused("NoSuchVersion", 404), (200, b"there")),
-        ('head_bucket {"Bucket": "abc"}', (404, b""), (200, b"")),
-        ('get_bucket_versioning {"Bucket": "abc"}', refused("NoSuchBucket", 404),
-         (200, b"<VersioningConfiguration/>")),
-    ],
-)  # fmt: skip
-def test_a_server_without_quorum_is_not_believed_that_something_is_not_there(
-    command: str, doubtful: Answer, answer: Answer
-) -> None:
-    """With two of five drives in sight MinIO says NoSuchKey of every object: pickLatestQuorumFilesInfo."""
-    one, wire, way = made(doubtful, answer)
-    way.without_quorum = {FIRST}
-    assert ran(one, command)[0]
-    assert way.chosen == [FIRST, SECOND]
-    one, wire, way = made(doubtful)
-    way.without_quorum = {FIRST, SECOND}
-    done, said = ran(one, command)
-    assert not done
-    assert (
-        "within 0.2 s, the last found: the word of a server that has no quorum (status 503); look at `unterbau storage"
-        in said
-    )
-    assert len(wire.sent) > 1
-
-
-def test_what_a_server_with_quorum_does_not_have_is_not_there() -> None:
-    done, said = ran(made(refused("NoSuchKey", 404))[0], 'get_object {"Bucket": "abc", "Key": "k"}')
-    assert not done
-    assert said.startswith("cannot get_object abc k: found NoSuchKey (status 404)")
 
 
 def test_a_server_that_does_not_know_the_newest_secret_gets_the_one_before() -> None:

@@ -11,6 +11,7 @@ import gevent
 import pytest
 
 from tests.unit.s3_server import Endpoint, minio
+from unterbau.connectors.s3_minio_state import _server
 
 NOT_INLINE = "x" * (300 << 10)  # bytes: small ones lie in the metadata, and have no shard of their own
 
@@ -56,6 +57,14 @@ def test_the_cluster_says_its_layout_its_quorums_and_each_drive(endpoint: Endpoi
     assert found["versions"] == [node["version"]]
     assert set(node["drives"]) == {str(folder / f"drive-{number}") for number in range(1, 5)}
     assert {(drive["state"], drive["healing"], drive["set"]) for drive in node["drives"].values()} == {("ok", False, 0)}
+    assert node["misses"] == []
+
+
+def test_whom_a_server_does_not_reach_is_said_by_node() -> None:
+    """As `info` of five servers had it, where the fourth could not resolve the names of the first three."""
+    network = {"srv-1:9000": "offline", "srv-2:9000": "offline", "10.0.0.3:9000": "offline", "wrk-1:9000": "online"}
+    found = _server({"state": "online", "network": network}, {"10.0.0.3": "srv-3"})
+    assert (found["state"], found["misses"]) == ("online", ["srv-1", "srv-2", "srv-3"])
 
 
 def flipped(endpoint: Endpoint, folder: Path, bucket: str) -> tuple[Path, bytes]:

@@ -11,8 +11,8 @@ from botocore.awsrequest import AWSRequest
 
 from unterbau.connectors import s3_members
 from unterbau.connectors.endpoint import EndpointError, NotThereError
-from unterbau.connectors.s3_client import _sent
 from unterbau.connectors.s3_members import Direct, ThroughNodes
+from unterbau.connectors.s3_wire import send
 
 ADDRESSES = {"srv-1": "10.0.0.1", "srv-2": "10.0.0.2", "srv-3": "10.0.0.3"}
 
@@ -24,7 +24,7 @@ def through(monkeypatch: pytest.MonkeyPatch, *looks: dict[str, str]) -> ThroughN
     state: Any = SimpleNamespace(inventory=SimpleNamespace(get_group=lambda _name: hosts))
     found = ThroughNodes(state, "storage", 9000, list, "/minio/health/cluster")
     left = list(looks)
-    monkeypatch.setattr(found, "look", lambda: left.pop(0) if len(left) > 1 else left[0])
+    monkeypatch.setattr(found, "look", lambda **_: left.pop(0) if len(left) > 1 else left[0])
     monkeypatch.setattr(s3_members, "LOOK_AGAIN_S", 0)
     return found
 
@@ -75,28 +75,10 @@ def test_health_is_what_the_engine_s_own_path_says(monkeypatch: pytest.MonkeyPat
     assert asked == [("https://10.0.0.1:9000/minio/health/cluster", False)]
 
 
-@pytest.mark.parametrize(
-    ("answer", "doubt"),
-    [(200, None), (302, "status 302"), (503, "status 503"), (requests.ReadTimeout(), "does not answer: ReadTimeout")],
-)
-def test_what_a_server_says_is_doubted_unless_it_is_healthy(
-    monkeypatch: pytest.MonkeyPatch, answer: int | Exception, doubt: str | None
-) -> None:
-    asked: list[str] = []
-
-    def get(url: str, **_options: Any) -> requests.Response:
-        asked.append(url)
-        if isinstance(answer, Exception):
-            raise answer
-        said = requests.Response()
-        said.status_code = answer
-        return said
-
-    http: Any = SimpleNamespace(get=get)
-    assert through(monkeypatch, {}).doubt("https://10.0.0.2:9000", http) == doubt
-    assert asked == ["https://10.0.0.2:9000/minio/health/cluster"]
-    Direct("https://s3.example", None).doubt("https://s3.example", http)
-    assert len(asked) == 1
+def test_more_than_half_of_all_servers_decide_and_the_healthy_ones_speak(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = through(monkeypatch, {"srv-1": "status 503", "srv-2": "healthy", "srv-3": SILENT})
+    assert found.electorate() == (["https://10.0.0.2:9000"], 2)
+    assert Direct("https://s3.example", None).electorate() == ([], 1)
 
 
 @pytest.mark.parametrize("url", ["http://10.0.0.1:9000", "https://h/path", "https://h?x", "h:9000", "https://"])
@@ -109,4 +91,4 @@ def test_a_request_that_leads_away_is_not_sent() -> None:
     connection: Any = SimpleNamespace(url="https://10.0.0.1:9000", http=None)
     for url in ("https://evil.example/abc", "https://10.0.0.1:9000.evil.example/abc", "http://10.0.0.1:9000/abc"):
         with pytest.raises(EndpointError, match=r"leads away from https://10\.0\.0\.1:9000"):
-            _sent(connection, AWSRequest("GET", url, {}, b"").prepare())
+            send(connection, AWSRequest("GET", url, {}, b"").prepare())

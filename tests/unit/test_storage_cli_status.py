@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib import import_module
@@ -71,6 +72,18 @@ def status_of(cluster: str, *dead: str, **changed: dict[str, Any]) -> StorageSta
 )  # fmt: skip
 def test_what_is_wrong_and_the_exit_code(found: StorageStatus, code: int, problems: list[str]) -> None:
     assert (list(found.problems), found.exit_code) == (problems, code)
+
+
+def test_a_server_that_does_not_reach_others_that_are_there_is_named() -> None:
+    cluster = copy.deepcopy(RECORDED["clusters"]["one_stopped"])
+    cluster["nodes"]["srv-1"]["misses"] = ["srv-2", "wrk-1"]  # the second is stopped: nobody reaches it
+    cluster["nodes"]["wrk-1"]["misses"] = ["srv-1"]
+    found = judged(NODES, {name: reading(name) for name in NODES}, {}, cluster, None)
+    assert found.exit_code == 2
+    assert [problem for problem in found.problems if "reach" in problem] == [
+        "srv-1: its server does not reach srv-2 by name and may deny what is there, though it calls itself healthy; "
+        "see /etc/hosts and the firewall there, and apply"
+    ]
 
 
 def test_three_dead_of_five_is_no_service() -> None:

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from unterbau.connectors.endpoint import EndpointError
-from unterbau.connectors.s3_client import S3Client, S3Error
+from unterbau.connectors.s3_client import S3Client
+from unterbau.connectors.s3_wire import S3Error
 
 COUNTED = 100_000  # versions that are listed to say what a bucket holds
 LOOKED_AT = 1_000  # versions, newest first, whose retention is asked for: one request each

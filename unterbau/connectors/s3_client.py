@@ -6,52 +6,33 @@ send is answered by our own `requests` session, so nothing is retried or redirec
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from html import unescape
-from typing import Any, Protocol, TypeVar
+from itertools import chain
+from typing import Any, Protocol, TypeAlias, TypeVar, cast
 from urllib.parse import quote, urlencode
 
 import gevent
 import requests
 from botocore.auth import S3SigV4Auth
-from botocore.awsrequest import AWSPreparedRequest, AWSRequest, AWSResponse
+from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from botocore.exceptions import BotoCoreError, ClientError
-from urllib3.exceptions import HTTPError, NewConnectionError
+from urllib3.exceptions import HTTPError
 
 from unterbau.connectors.endpoint import EndpointError, NotThereError
 from unterbau.connectors.members import LOOK_AGAIN_S
+from unterbau.connectors.s3_agreement import ABSENT, DisagreementError, Said, agreed, listed, unordered
 from unterbau.connectors.s3_boto import METHODS, s3_client
-from unterbau.connectors.tunnel import OPEN_TIMEOUT_S
+from unterbau.connectors.s3_wire import Connection, S3Error, botocores, never_sent, reason, refusal, send, why
 from unterbau.secrets.hidden import Hidden
 
 T = TypeVar("T")
-ANSWER_TIMEOUT_S = 30  # longer than MinIO waits for a lock of its own
 BINARY = {"Content-Type": "application/octet-stream"}
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 UNKNOWN_KEY = ("SignatureDoesNotMatch", "InvalidAccessKeyId")
 DONE_ALREADY = {"create_bucket": "BucketAlreadyOwnedByYou", "delete_bucket": "NoSuchBucket"}
-NEXT_STEP = {
-    "AccessDenied": "the endpoint's access key may not do it; see its declaration S3Endpoint",
-    "SignatureDoesNotMatch": "the endpoint's secret is not what the server knows; apply the servers' layer first",
-    "InvalidAccessKeyId": "the server does not know the endpoint's access key; see its declaration S3Endpoint",
-    "NotImplemented": "this engine has no such feature; remove it from the declaration",
-}
-
-
-ABSENT = ("404", "NoSuchBucket", "NoSuchKey", "NoSuchVersion")  # "404": what HEAD is answered with
-
-
-class S3Error(EndpointError):
-    """The server refused; `code` is S3's."""
-
-    def __init__(self, sentence: str, code: str, status: int) -> None:
-        super().__init__(sentence)
-        self.code, self.status = code, status
 
 
 class Way(Protocol):
@@ -74,8 +55,8 @@ class Way(Protocol):
     def answers(self) -> bool:
         """Whether any server answers, whatever it says."""
 
-    def doubt(self, url: str, http: requests.Session) -> str | None:
-        """Why the server at `url`, asked over `http`, may not know what is not there; None if it does."""
+    def electorate(self) -> tuple[Sequence[str], int]:
+        """(healthy servers as https://host:port, how many of them have to say that something is not there)."""
 
     def lock(self, holder: str) -> None:
         """Hold the endpoint for one run."""
@@ -101,13 +82,8 @@ class _NotCarriedOutError(Exception):
         self.perhaps = perhaps
 
 
-@dataclass
-class _Connection:
-    url: str
-    http: requests.Session
-    boto: Any
-    credentials: Credentials
-    secret: Hidden
+Attempt: TypeAlias = Callable[[Connection], T]
+Essence: TypeAlias = Callable[[T], object]
 
 
 class S3Client:
@@ -115,7 +91,9 @@ class S3Client:
 
     def __init__(self, way: Way, key: Key, patience_s: Callable[[], float]) -> None:
         self.way, self._key, self._patience_s = way, key, patience_s
-        self._connection: _Connection | None = None
+        self._connection: Connection | None = None
+        self._others: dict[str, Connection] = {}  # who else was asked what is not there
+        self._electorate: tuple[Sequence[str], int] | None = None
         self._refused: list[str] = []  # secrets that the server does not know
 
     @property
@@ -126,62 +104,74 @@ class S3Client:
     def call(self, method: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """What boto3's method answers, without ResponseMetadata; EndpointError, S3Error."""
 
-        def attempt(connection: _Connection) -> dict[str, Any]:
+        def attempt(connection: Connection) -> dict[str, Any]:
             answer: dict[str, Any] = getattr(connection.boto, method)(**parameters)
             answer.pop("ResponseMetadata", None)
-            if method.startswith("list_"):
-                self._believed(connection)
             return answer
 
         what = " ".join([method, *(str(parameters[key]) for key in ("Bucket", "Key") if key in parameters)])
-        return self._carried_out(what, attempt, repeatable=METHODS[method] != "POST")
+        essence = listed if method.startswith("list_") else None
+        return self._carried_out(what, attempt, repeatable=METHODS[method] != "POST", essence=essence)
 
     def signed(
         self, method: str, path: str, query: Mapping[str, str], body: Callable[[str], bytes] | None = None
-    ) -> tuple[bytes, Hidden]:
-        """A request of the engine's own API: (content, the secret it was signed with); EndpointError, S3Error.
+    ) -> bytes:
+        """A request of the engine's own API; EndpointError, S3Error.
 
-        `body` is made from the secret, since some bodies are encrypted with it.
+        `body` is made from the secret it is signed with, since some bodies are encrypted with it.
         """
 
-        def attempt(connection: _Connection) -> tuple[bytes, Hidden]:
+        def attempt(connection: Connection) -> bytes:
             content = body(connection.secret.unmask()) if body else b""
-            address = f"{quote(path)}?{urlencode(sorted(query.items()), quote_via=quote)}" if query else quote(path)
-            return self._signed(connection, what, AWSRequest(method, f"{connection.url}{address}", BINARY, content))
+            return self._signed(connection, what, AWSRequest(method, _url(connection, path, query), BINARY, content))
 
         what = f"{method} {path}"
         return self._carried_out(what, attempt, repeatable=method != "POST")
 
+    def read(self, path: str, query: Mapping[str, str], decoded: Callable[[bytes, Hidden], T], *, voted: bool) -> T:
+        """What a question of the engine's own API is answered with; `voted` if one server may know less than others.
+
+        `decoded` gets the secret the question was signed with, since some answers are encrypted with it.
+        """
+
+        def attempt(connection: Connection) -> T:
+            request = AWSRequest("GET", _url(connection, path, query), BINARY)
+            return decoded(self._signed(connection, what, request), connection.secret)
+
+        what = f"GET {path}"
+        return self._carried_out(what, attempt, repeatable=True, essence=unordered if voted else None)
+
     def asked(self, service: str, form: Mapping[str, str], *, repeatable: bool) -> bytes:
         """What an API of Amazon's that takes forms answers (service "iam"), where the engine speaks it on its port."""
 
-        def attempt(connection: _Connection) -> tuple[bytes, Hidden]:
+        def attempt(connection: Connection) -> bytes:
             request = AWSRequest("POST", f"{connection.url}/", FORM, urlencode(form).encode())
             return self._signed(connection, what, request, service)
 
         what = str(form["Action"])
-        return self._carried_out(what, attempt, repeatable=repeatable)[0]
+        return self._carried_out(what, attempt, repeatable=repeatable)
 
-    def _signed(
-        self, connection: _Connection, what: str, request: AWSRequest, service: str = "s3"
-    ) -> tuple[bytes, Hidden]:
+    def _signed(self, connection: Connection, what: str, request: AWSRequest, service: str = "s3") -> bytes:
         S3SigV4Auth(connection.credentials, service, self._key.region).add_auth(request)
-        answer = _sent(connection, request.prepare())
+        answer = send(connection, request.prepare())
         if not answer.ok:
-            raise _refusal(what, *_reason(answer))
-        return answer.content, connection.secret
+            raise refusal(what, *reason(answer))
+        return answer.content
 
     def close(self) -> None:
         """Give the connections back."""
         self._forget()
         self.way.close()
 
-    def _carried_out(self, what: str, attempt: Callable[[_Connection], T], *, repeatable: bool) -> T:
-        """`attempt` on a server that can: while patience lasts, one that did nothing for certain is not the last."""
+    def _carried_out(self, what: str, attempt: Attempt[T], *, repeatable: bool, essence: Essence[T] | None = None) -> T:
+        """`attempt` on a server that can: while patience lasts, one that did nothing for certain is not the last.
+
+        An answer that has an `essence` is believed only if other servers say the same.
+        """
         deadline_s, perhaps = None, False
         while True:
             try:
-                return self._attempted(what, attempt, repeatable=repeatable)
+                return self._attempted(what, attempt, repeatable=repeatable, essence=essence)
             except S3Error as error:
                 if not perhaps or error.code != DONE_ALREADY.get(what.partition(" ")[0]):
                     raise
@@ -199,37 +189,60 @@ class S3Client:
                     ) from None
             gevent.sleep(LOOK_AGAIN_S)
 
-    def _attempted(self, what: str, attempt: Callable[[_Connection], T], *, repeatable: bool) -> T:
+    def _attempted(self, what: str, attempt: Attempt[T], *, repeatable: bool, essence: Essence[T] | None) -> T:
+        def voice(connection: Connection) -> Said[T]:
+            return _said(connection, what, attempt, essence)
+
         try:
-            return attempt(self._connected())
-        except ClientError as error:
-            found = error.response.get("Error", {})
-            status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-            raise self._judged(_refusal(what, status, found.get("Code", ""), found.get("Message", ""))) from None
+            said = voice(self._connected())
+            if said.absent or essence:
+                said = self._agreed(said, voice, repeatable=repeatable)
         except S3Error as error:
             raise self._judged(error) from None
         except BotoCoreError as error:
             raise EndpointError(f"cannot {what}: {' '.join(str(error).split())}") from None
         except (requests.RequestException, HTTPError, OSError) as error:
-            if _never_sent(error) or repeatable:
-                raise _NotCarriedOutError(_why(error), perhaps=not _never_sent(error)) from error
+            if never_sent(error) or repeatable:
+                raise _NotCarriedOutError(why(error), perhaps=not never_sent(error)) from error
             self._forget()
             raise EndpointError(
                 f"cannot tell whether {what} was carried out: the connection broke; plan again"
             ) from None
+        if said.absent:
+            raise said.absent
+        return cast("T", said.value)
+
+    def _agreed(self, first: Said[T], voice: Callable[[Connection], Said[T]], *, repeatable: bool) -> Said[T]:
+        """What enough of the servers say; whoever is right is asked next time."""
+        urls, enough = self._electorate = self._electorate or self.way.electorate()
+        others = (self._other(url, voice, repeatable=repeatable) for url in urls if url != first.url)
+        try:
+            said = agreed(filter(None, chain([first], others)), enough)
+        except DisagreementError as error:
+            raise _NotCarriedOutError(str(error), perhaps=False) from None
+        if said.essence != first.essence:
+            wrong, self._connection = self._connected(), self._others.pop(said.url)
+            self._others[first.url] = wrong
+        return said
+
+    def _other(self, url: str, voice: Callable[[Connection], Said[T]], *, repeatable: bool) -> Said[T] | None:
+        """What another server says; None if that is nothing of use."""
+        if url not in self._others:
+            self._others[url] = self._to(url)
+        try:
+            return voice(self._others[url])
+        except S3Error:
+            return None
+        except (requests.RequestException, HTTPError, OSError) as error:
+            if not repeatable and not never_sent(error):
+                raise
+            self._others.pop(url).http.close()
+            return None
 
     def _judged(self, error: S3Error) -> Exception:
-        """Whether a refusal is one: a server that starts, or does not know of a new secret, may yet do it.
-
-        One that sees too few of the others says of what they all have that it is not there.
-        """
+        """Whether a refusal is one: a server that starts, or does not know of a new secret, may yet do it."""
         if error.status == 503:
             return _NotCarriedOutError(f"{error.code} (status 503)", perhaps=False)
-        if error.code in ABSENT and self._connection is not None:
-            try:
-                self._believed(self._connection)
-            except _NotCarriedOutError as doubted:
-                return doubted
         if error.code in UNKNOWN_KEY and self._connection is not None:
             self._refused.append(self._connection.secret.unmask())
             if self._secret(self._refused) is not None:
@@ -237,72 +250,47 @@ class S3Client:
             self._refused.clear()
         return error
 
-    def _believed(self, connection: _Connection) -> None:
-        if doubt := self.way.doubt(connection.url, connection.http):
-            raise _NotCarriedOutError(f"the word of a server that has no quorum ({doubt})", perhaps=False)
-
-    def _connected(self) -> _Connection:
+    def _connected(self) -> Connection:
         if self._connection is None:
-            url = self.way.url(self._patience_s())
-            secret = self._secret(self._refused)
-            if secret is None:
-                raise EndpointError(f"cannot log in to {url}: the store has no secret for {self._key.name}")
-            credentials = Credentials(self._key.name, secret.unmask())
-            made = _Connection(
-                url, self.way.session(), s3_client(url, self._key.region, credentials), credentials, secret
-            )
-            made.boto.meta.events.register("before-send.s3", lambda request, **_: _answer(made, request))
-            self._connection = made
+            self._connection = self._to(self.way.url(self._patience_s()))
         return self._connection
+
+    def _to(self, url: str) -> Connection:
+        secret = self._secret(self._refused)
+        if secret is None:
+            raise EndpointError(f"cannot log in to {url}: the store has no secret for {self._key.name}")
+        credentials = Credentials(self._key.name, secret.unmask())
+        made = Connection(url, self.way.session(), s3_client(url, self._key.region, credentials), credentials, secret)
+        made.boto.meta.events.register("before-send.s3", lambda request, **_: botocores(made, request))
+        return made
 
     def _secret(self, without: Iterable[str]) -> Hidden | None:
         return next((one for one in self._key.secrets() if one.unmask() not in without), None)
 
     def _forget(self) -> None:
-        if self._connection is not None:
-            self._connection.http.close()
-        self._connection = None
+        for one in (self._connection, *self._others.values()):
+            if one is not None:
+                one.http.close()
+        self._connection, self._others, self._electorate = None, {}, None
 
 
-def _answer(connection: _Connection, request: AWSPreparedRequest) -> AWSResponse:
-    """What botocore would have sent, sent by us."""
-    answer = _sent(connection, request)
-    return AWSResponse(request.url, answer.status_code, answer.headers, answer.raw)
+def _said(connection: Connection, what: str, attempt: Attempt[T], essence: Essence[T] | None) -> Said[T]:
+    """What this server answers; S3Error if it refuses for another reason than that something is not there."""
+    try:
+        value = attempt(connection)
+    except ClientError as error:
+        found = error.response.get("Error", {})
+        status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+        refused = refusal(what, status, found.get("Code", ""), found.get("Message", ""))
+    except S3Error as error:
+        refused = error
+    else:
+        return Said(connection.url, value, None, (True, essence(value) if essence else None))
+    if ABSENT.fullmatch(refused.code):
+        return Said(connection.url, None, refused, (False, refused.code))
+    raise refused from None
 
 
-def _sent(connection: _Connection, request: AWSPreparedRequest) -> requests.Response:
-    if not request.url.startswith(f"{connection.url}/"):
-        raise EndpointError(f"cannot ask {request.url.partition('?')[0]}: it leads away from {connection.url}")
-    sent = requests.PreparedRequest()  # as it is: what was signed must not be spelt anew
-    sent.method, sent.url, sent.body = request.method, request.url, request.body
-    sent.headers = requests.structures.CaseInsensitiveDict(
-        {name: value.decode() if isinstance(value, bytes) else value for name, value in request.headers.items()}
-    )
-    timeout = (OPEN_TIMEOUT_S, ANSWER_TIMEOUT_S)
-    # The session itself would keep cookies and think of redirects.
-    return connection.http.get_adapter(request.url).send(sent, stream=True, timeout=timeout)
-
-
-def _refusal(what: str, status: int, code: str, message: str) -> S3Error:
-    step = NEXT_STEP.get(code, "correct what is declared, or read the server's log")
-    said = f": {' '.join(message.split())}" if message else ""
-    return S3Error(f"cannot {what}: found {code or 'no S3 error'} (status {status}){said}; {step}", code, status)
-
-
-def _reason(answer: requests.Response) -> tuple[int, str, str]:
-    """(status, code, message) of an engine's own API, whose errors are JSON, and XML where S3's own layer refused."""
-    with suppress(ValueError, AttributeError):
-        found = answer.json()
-        return answer.status_code, str(found.get("Code", "")), str(found.get("Message", ""))
-    code, message = (re.search(rf"<{tag}>([^<]*)</{tag}>", answer.text) for tag in ("Code", "Message"))
-    return answer.status_code, code[1] if code else "", unescape(message[1]) if message else answer.text[:200]
-
-
-def _why(error: Exception) -> str:
-    if isinstance(error, requests.Timeout):
-        return f"no answer within {ANSWER_TIMEOUT_S} s"
-    return "the connection broke" if not _never_sent(error) else f"no connection ({error})"
-
-
-def _never_sent(error: Exception) -> bool:
-    return isinstance(getattr(error.args[0] if error.args else None, "reason", None), NewConnectionError)
+def _url(connection: Connection, path: str, query: Mapping[str, str]) -> str:
+    words = urlencode(sorted(query.items()), quote_via=quote)
+    return f"{connection.url}{quote(path)}" + (f"?{words}" if words else "")

@@ -6,7 +6,8 @@ import json
 from typing import Any
 
 from unterbau.connectors.endpoint import EndpointError
-from unterbau.connectors.s3_client import S3Client, S3Error
+from unterbau.connectors.s3_client import S3Client
+from unterbau.connectors.s3_wire import S3Error
 
 OURS = "unterbau"  # the bucket, and who the owner is
 LARGEST_BYTES = 4096

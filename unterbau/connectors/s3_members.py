@@ -14,14 +14,7 @@ from typing_extensions import override
 
 from unterbau.connectors.endpoint import EndpointError, NotThereError
 from unterbau.connectors.members import LOOK_AGAIN_S, SILENT, Member, Members
-from unterbau.connectors.tunnel import (
-    ANSWER_TIMEOUT_S,
-    OPEN_TIMEOUT_S,
-    connect_directly,
-    public_context,
-    session,
-    tls_context,
-)
+from unterbau.connectors.tunnel import OPEN_TIMEOUT_S, connect_directly, public_context, session, tls_context
 
 HEALTHY = "healthy"
 
@@ -64,13 +57,10 @@ class ThroughNodes(Members):
         """See Way."""
         return any(not said.startswith(SILENT) for said in self.look().values())
 
-    def doubt(self, url: str, http: requests.Session) -> str | None:
-        """See Way."""
-        try:
-            answer = http.get(url + self._health, timeout=ANSWER_TIMEOUT_S, allow_redirects=False)
-        except requests.RequestException as error:
-            return f"{SILENT}: {type(error).__name__}"
-        return None if answer.status_code == requests.codes.ok else f"status {answer.status_code}"
+    def electorate(self) -> tuple[list[str], int]:
+        """See Way: more than half of all."""
+        found = self.look(every=True)
+        return [member.url for member in self.all if found[member.host.name] == HEALTHY], len(self.all) // 2 + 1
 
     @override
     def ask(self, member: Member, http: requests.Session) -> str:
@@ -107,8 +97,9 @@ class Direct:
             return False
         return True
 
-    def doubt(self, url: str, http: requests.Session) -> None:
+    def electorate(self) -> tuple[list[str], int]:
         """See Way: how many servers there are is the service's own affair."""
+        return [], 1
 
     def lock(self, holder: str) -> None:
         """There is nothing of ours to hold."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from unterbau.connectors.s3_client import S3Error
 from unterbau.connectors.s3_minio_admin import Admin
+from unterbau.connectors.s3_wire import S3Error
 
 BUILT_IN = frozenset({"consoleAdmin", "diagnostics", "readonly", "readwrite", "writeonly"})
 

@@ -23,12 +23,14 @@ class State(Admin):
         """The cluster as facts have it. `usage` is what the scanner counted last, minutes or hours ago.
 
         {versions, parity, read_quorum, write_quorum, usage, sets: {"pool/set": {drives, online, healing, read_quorum,
-        write_quorum}}, nodes: {name: {state, version, drives: {path: {state, healing, pool, set, total_bytes,
+        write_quorum}}, nodes: {name: {state, version, misses, drives: {path: {state, healing, pool, set, total_bytes,
         used_bytes}}}}}
+
+        `misses` are the servers that this one does not reach by the names in its configuration.
         """
-        found = self.get("info")
+        found = self.get("info", voted=False)
         names = self.client.way.names
-        nodes = {_node(server, names): _server(server) for server in found["servers"]}
+        nodes = {_node(server, names): _server(server, names) for server in found["servers"]}
         parity = found["backend"]["standardSCParity"]
         sets = _sets(found["backend"], parity, nodes)
         return {
@@ -80,9 +82,14 @@ def _node(server: dict[str, Any], names: Mapping[str, str]) -> str:
     return names.get(address, address)
 
 
-def _server(server: dict[str, Any]) -> dict[str, Any]:
-    drives = {_path(drive): _drive(drive) for drive in server.get("drives") or ()}
-    return {"state": server.get("state", "unknown"), "version": server.get("version", ""), "drives": drives}
+def _server(server: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    seen = {_node({"endpoint": endpoint}, names): state for endpoint, state in (server.get("network") or {}).items()}
+    return {
+        "state": server.get("state", "unknown"),
+        "version": server.get("version", ""),
+        "misses": sorted(name for name, state in seen.items() if state != "online"),
+        "drives": {_path(drive): _drive(drive) for drive in server.get("drives") or ()},
+    }
 
 
 def _path(drive: dict[str, Any]) -> str:

@@ -12,8 +12,8 @@ from botocore.model import ServiceModel
 from botocore.parsers import create_parser
 
 from unterbau.connectors.endpoint import EndpointError
-from unterbau.connectors.s3_client import S3Error
 from unterbau.connectors.s3_engine import EVERYWHERE, Engine
+from unterbau.connectors.s3_wire import S3Error
 
 API_VERSION = "2010-05-08"
 ARN = "arn:aws:iam:::policy/"

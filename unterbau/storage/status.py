@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from importlib import import_module
@@ -146,8 +146,9 @@ def judged(
     """
     seen: Mapping[str, Any] = cluster["nodes"] if cluster else {}
     names = nodes or {name: name for name in sorted(seen)}
+    up = {name for name, one in seen.items() if one["state"] == ONLINE}
     statuses = tuple(
-        _node(name, seen.get(host, {}), readings.get(host), unread.get(host, ()) if nodes else None)
+        _node(name, seen.get(host, {}), up, readings.get(host), unread.get(host, ()) if nodes else None)
         for host, name in names.items()
     )
     if cluster is None:
@@ -158,13 +159,17 @@ def judged(
 
 
 def _node(
-    name: str, seen: Mapping[str, Any], server: Mapping[str, Any] | None, unread: Sequence[str] | None
+    name: str,
+    seen: Mapping[str, Any],
+    up: Collection[str],
+    server: Mapping[str, Any] | None,
+    unread: Sequence[str] | None,
 ) -> NodeStatus:
     drives = tuple(
         DriveStatus(path, one["state"], one["healing"], one["total_bytes"], one["used_bytes"])
         for path, one in sorted(seen.get("drives", {}).items())
     )
-    problems = [*_own_problems(server, unread), *_seen_problems(seen, drives)]
+    problems = [*_own_problems(server, unread), *_seen_problems(seen, up, drives)]
     return NodeStatus(
         name,
         seen.get("state") or ("unreachable" if server is None else "unknown"),
@@ -191,9 +196,14 @@ def _own_problems(server: Mapping[str, Any] | None, unread: Sequence[str] | None
         yield f"its certificate ends at {ends}; apply again"
 
 
-def _seen_problems(seen: Mapping[str, Any], drives: Sequence[DriveStatus]) -> Iterable[str]:
+def _seen_problems(seen: Mapping[str, Any], up: Collection[str], drives: Sequence[DriveStatus]) -> Iterable[str]:
     if seen and seen["state"] != ONLINE:
         yield f"the other servers see it as {seen['state']}"
+    elif missed := [name for name in seen.get("misses", ()) if name in up]:
+        yield (
+            f"its server does not reach {', '.join(missed)} by name and may deny what is there, though it calls itself "
+            "healthy; see /etc/hosts and the firewall there, and apply"
+        )
     for drive in drives:
         if drive.state != WHOLE and seen["state"] == ONLINE:
             yield f"its drive {drive.path} is {drive.state}; if it was replaced, apply again"
