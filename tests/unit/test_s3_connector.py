@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -73,7 +73,8 @@ class Way:
         self.wire, self.urls, self.chosen, self.unguarded, self.names = wire, urls, [], False, {}
         self.there, self.voters = True, ([], 1)
 
-    def url(self, patience_s: float) -> str:
+    def url(self, patience_s: float, avoided: Collection[str]) -> str:
+        self.avoided = set(avoided)
         if not self.there:
             raise NotThereError("cannot reach the S3 API: no server answers")
         self.chosen.append(self.urls[len(self.chosen) % len(self.urls)])
@@ -275,11 +276,15 @@ def test_what_the_first_of_two_equal_requests_did_is_done(command: str, code: st
 def test_a_server_that_starts_is_waited_for_and_then_given_up() -> None:
     one, _, _ = made(refused("XMinioServerNotInitialized", 503), (200, EMPTY_LIST))
     assert ran(one, "list_buckets")[0]
-    one, wire, _ = made(refused("SlowDownWrite", 503))
+    one, wire, way = made(refused("SlowDownWrite", 503))
     done, said = ran(one, 'create_bucket {"Bucket": "abc"}')
     assert not done
     assert "no server carried it out within 0.2 s, the last found: SlowDownWrite (status 503)" in said
     assert len(wire.sent) > 1
+    assert way.avoided == {FIRST, SECOND}
+    wire.answers = [(200, EMPTY_LIST)]
+    assert ran(one, "list_buckets")[0]
+    assert way.avoided == set()  # another question, another try
 
 
 def test_a_server_that_does_not_know_the_newest_secret_gets_the_one_before() -> None:
@@ -377,7 +382,7 @@ def test_known_after_apply_only_while_planning_and_only_if_the_same_plan_makes_i
 ) -> None:
     one, _, way = made(pending=pending, stage=stage)
 
-    def url(patience_s: float) -> str:
+    def url(patience_s: float, avoided: Collection[str]) -> str:
         raise error
 
     monkeypatch.setattr(way, "url", url)

@@ -60,6 +60,20 @@ def test_without_any_each_one_is_named_and_one_that_comes_back_is_waited_for(mon
     assert through(monkeypatch, nobody, {**nobody, "srv-2": "healthy"}).url(5) == "https://10.0.0.2:9000"
 
 
+@pytest.mark.parametrize(
+    ("look", "url"),
+    [
+        ({"srv-1": "healthy", "srv-2": SILENT, "srv-3": "healthy"}, "https://10.0.0.3:9000"),
+        ({"srv-1": "healthy", "srv-2": SILENT, "srv-3": "status 503"}, "https://10.0.0.1:9000"),
+        ({"srv-1": "status 503", "srv-2": "status 503", "srv-3": SILENT}, "https://10.0.0.2:9000"),
+    ],
+)
+def test_who_did_not_carry_it_out_is_asked_again_only_if_nobody_else_is_as_good(
+    monkeypatch: pytest.MonkeyPatch, look: dict[str, str], url: str
+) -> None:
+    assert through(monkeypatch, look).url(0, {"https://10.0.0.1:9000"}) == url
+
+
 @pytest.mark.parametrize(("status", "said"), [(200, "healthy"), (503, "status 503"), (302, "status 302")])
 def test_health_is_what_the_engine_s_own_path_says(monkeypatch: pytest.MonkeyPatch, status: int, said: str) -> None:
     asked: list[tuple[str, bool]] = []

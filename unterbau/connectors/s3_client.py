@@ -7,7 +7,7 @@ send is answered by our own `requests` session, so nothing is retried or redirec
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Protocol, TypeAlias, TypeVar, cast
@@ -46,8 +46,8 @@ class Way(Protocol):
     def unguarded(self) -> bool:
         """Whether the lock that the run holds for the endpoint's sake was lost."""
 
-    def url(self, patience_s: float) -> str:
-        """The server to ask, as https://host:port; NotThereError with what is there instead."""
+    def url(self, patience_s: float, avoided: Collection[str]) -> str:
+        """The server to ask, as https://host:port, one not `avoided` if there is; NotThereError with what is there."""
 
     def session(self) -> requests.Session:
         """Connections to it, verified."""
@@ -94,6 +94,7 @@ class S3Client:
         self._connection: Connection | None = None
         self._others: dict[str, Connection] = {}  # who else was asked what is not there
         self._electorate: tuple[Sequence[str], int] | None = None
+        self._avoided = set[str]()  # who did not carry out what is asked just now, healthy or not
         self._refused: list[str] = []  # secrets that the server does not know
 
     @property
@@ -169,6 +170,7 @@ class S3Client:
         An answer that has an `essence` is believed only if other servers say the same.
         """
         deadline_s, perhaps = None, False
+        self._avoided.clear()
         while True:
             try:
                 return self._attempted(what, attempt, repeatable=repeatable, essence=essence)
@@ -178,6 +180,8 @@ class S3Client:
                 return {}  # type: ignore[return-value]  # what the first of two equal requests did
             except _NotCarriedOutError as error:
                 perhaps = perhaps or error.perhaps
+                if self._connection is not None:
+                    self._avoided.add(self._connection.url)
                 self._forget()
                 if deadline_s is None:
                     patience_s = self._patience_s()
@@ -252,7 +256,7 @@ class S3Client:
 
     def _connected(self) -> Connection:
         if self._connection is None:
-            self._connection = self._to(self.way.url(self._patience_s()))
+            self._connection = self._to(self.way.url(self._patience_s(), self._avoided))
         return self._connection
 
     def _to(self, url: str) -> Connection:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import ClassVar
 from urllib.parse import urlsplit
 
@@ -33,14 +33,14 @@ class ThroughNodes(Members):
         """See Way."""
         return {member.address: str(member.host.name) for member in self.all}
 
-    def url(self, patience_s: float) -> str:
+    def url(self, patience_s: float, avoided: Collection[str] = ()) -> str:
         """See Way."""
         deadline = time.monotonic() + patience_s
         while True:
-            found = self.look()
-            for good in (lambda said: said == HEALTHY, lambda said: not said.startswith(SILENT)):
-                if member := next((m for m in self.all if good(found[m.host.name])), None):
-                    return member.url
+            found = self.look(every=bool(avoided))
+            there = [member for member in self.all if not found[member.host.name].startswith(SILENT)]
+            if there:
+                return min(there, key=lambda m: (found[m.host.name] != HEALTHY, m.url in avoided)).url
             if time.monotonic() >= deadline:
                 states = ", ".join(f"{name} {said}" for name, said in sorted(found.items()))
                 raise NotThereError(
@@ -80,7 +80,7 @@ class Direct:
         if parts.scheme != "https" or not parts.hostname or parts.path or parts.query:
             raise EndpointError(f"cannot reach S3 at {url!r}: found no https://host or https://host:port")
 
-    def url(self, patience_s: float) -> str:  # noqa: ARG002  # as in Way: there is nobody to choose from
+    def url(self, patience_s: float, avoided: Collection[str] = ()) -> str:  # noqa: ARG002  # nobody to choose from
         """See Way."""
         return self._url
 
