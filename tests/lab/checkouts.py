@@ -10,18 +10,26 @@ from unterbau.lab.layout import Lab
 ROOT = Path(__file__).parent.parent.parent
 LAB_PREFIX, LAB_STATE = "10.77.0.", "/var/lib/unterbau/lab/"
 
-# What a layer is declared by, per folder of data.
+# What object storage is declared by, per folder of data.
 STORAGE = {"inventories": "del s3", "group_data": "del object_storage, buckets, s3_policies, s3_users"}
-VAULT = {
-    "inventories": "del vault",
-    "group_data": "del vault_mounts, vault_policies, vault_kv, vault_approles, vault_databases, vault_database_roles\n"
-    "del vault_static_roles",
-}
-POSTGRESQL = {"inventories": "", "group_data": "del postgresql_server"}
-OTHER_GROUP = {  # whoever is in the group `postgresql` is a database server
-    'target="postgresql"': 'target="databases"',
-    "\npostgresql = ": "\ndatabases = ",
-}
+GROUND = """\
+from pyinfra import host
+
+from deploys.base import base
+from deploys.pki import trust
+from deploys.secrets import secrets
+from operations import layer
+
+layer.reached(name="layer secrets")
+if host.data.get("store"):
+    secrets()
+layer.reached(name="layer base")
+if host.data.get("node"):
+    base()
+layer.reached(name="layer pki")
+if host.data.get("node"):
+    trust()
+"""
 
 
 def checkout_for(lab: Lab, root: Path, source: Path = ROOT, *, storage: bool = True) -> Path:
@@ -32,21 +40,27 @@ def checkout_for(lab: Lab, root: Path, source: Path = ROOT, *, storage: bool = T
 
 
 def ground(root: Path, source: Path = ROOT) -> Path:
-    """A checkout that declares names, time, ways in and roots of the usual lab, and none of its services.
+    """A checkout with the data of the usual lab whose site is names, time, ways in and roots, and no service."""
+    _written(root, source)
+    (root / "deploys").unlink()
+    (root / "deploys").mkdir()
+    for path in (source / "deploys").glob("*.py"):
+        (root / "deploys" / path.name).symlink_to(path)
+    (root / "deploys" / "site.py").unlink()
+    (root / "deploys" / "site.py").write_text(GROUND)
+    return root
 
-    The same flows, so that the firewall is the same.
-    """
-    return _written(root, source, OTHER_GROUP, [STORAGE, VAULT, POSTGRESQL])
 
-
-def _written(root: Path, source: Path, replaced: Mapping[str, str], without: Sequence[Mapping[str, str]]) -> Path:
+def _written(
+    root: Path, source: Path, replaced: Mapping[str, str] | None = None, without: Sequence[Mapping[str, str]] = ()
+) -> Path:
     for folder in ("deploys", "facts", "operations", "locks"):
         (root / folder).symlink_to(source / folder)
     for folder in ("inventories", "group_data"):
         (root / folder).mkdir()
         for path in (source / folder).glob("*.py"):
             text = path.read_text()
-            for old, new in replaced.items():
+            for old, new in (replaced or {}).items():
                 text = text.replace(old, new)
             less = [layer[folder] for layer in without] if path.name == "lab.py" else []
             (root / folder / path.name).write_text("\n".join([text, *less, ""]))

@@ -30,9 +30,9 @@ class Servers:
         self.asked: list[tuple[str, str, bytes]] = []
         self._engine = MinioEngine(self)  # type: ignore[arg-type]
 
-    def signed(self, method: str, path: str, query: dict[str, str], body: Any = None) -> tuple[bytes, str]:
+    def signed(self, method: str, path: str, query: dict[str, str], body: Any = None) -> bytes:
         self.asked.append((path, query.get("clientToken", ""), body("")))
-        return json.dumps(self._answers.pop(0)).encode(), ""
+        return json.dumps(self._answers.pop(0)).encode()
 
     def call(self, method: str, parameters: dict[str, Any]) -> dict[str, Any]:
         assert (method, set(parameters)) == ("head_bucket", {"Bucket"})
