@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.lab.bao import PORT, Bao, BaoError, eventually
+from tests.lab.checkouts import checkout_for
 from tests.lab.commands import LIMIT_S, ROOT, UNTERBAU, unterbau
 from unterbau.lab.layout import Lab
 
@@ -135,7 +136,7 @@ class Credentials:
 
 @pytest.fixture(scope="module")
 def platform(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Platform:
-    found = Platform(lab(lab, tmp_path_factory.mktemp("checkout"), ROOT))
+    found = Platform(lab, checkout_for(lab, tmp_path_factory.mktemp("checkout"), ROOT))
     found.must("apply", "lab", "-y")
     return found
 

@@ -11,6 +11,7 @@ import requests
 from tests.unit.test_s3_connector import EMPTY_LIST, FIRST, SECOND, Answer, Wire, made, never_sent, ran, refused
 from unterbau.connectors import s3_client
 from unterbau.connectors.s3 import S3Connector
+from unterbau.connectors.s3_agreement import unordered
 
 THIRD, FOURTH, FIFTH = (f"https://10.0.0.{number}:9000" for number in (3, 4, 5))
 ALL = (FIRST, SECOND, THIRD, FOURTH, FIFTH)
@@ -138,3 +139,12 @@ def test_a_user_that_one_server_does_not_know_is_there() -> None:
     one, wire = five(gone, known, known, known, known)
     assert ran(one, 'attach {"policies": ["a"], "user": "app"}')[0]
     assert wire.asked[:2] == [FIRST, SECOND]
+
+
+def test_what_means_the_same_is_the_same_also_in_a_text() -> None:
+    """MinIO writes the policy that a service account inherits into a text, its lists in another order each time."""
+    one = {"parentUser": "app", "policy": '{"Statement": [{"Action": ["a", "b"], "Effect": "Allow"}]}'}
+    same = {"policy": '{"Statement": [{"Effect": "Allow", "Action": ["b", "a"]}]}', "parentUser": "app"}
+    other = {"parentUser": "app", "policy": '{"Statement": [{"Action": ["a", "c"], "Effect": "Allow"}]}'}
+    assert unordered(one) == unordered(same) != unordered(other)
+    assert unordered("{no JSON") == "{no JSON"

@@ -8,8 +8,10 @@ miss it, unless more than half are cut off.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -46,7 +48,10 @@ def listed(answer: Mapping[str, Any]) -> object:
 
 
 def unordered(answer: object) -> object:
-    """What servers have to agree on of an engine's own answers (JSON), whose lists are in any order."""
+    """What servers have to agree on of an engine's own answers (JSON, or a text that is JSON): lists in any order."""
+    if isinstance(answer, str) and answer[:1] in ("{", "["):
+        with suppress(ValueError):
+            return unordered(json.loads(answer))
     if isinstance(answer, dict):
         return {key: unordered(value) for key, value in answer.items()}
     if isinstance(answer, list):
