@@ -38,9 +38,14 @@ def whole(cluster: Storage) -> None:
 def test_what_was_removed_from_a_drive_under_a_running_server_is_put_back(cluster: Storage) -> None:
     """MinIO looks for such a drive every 10 to 25 s itself, and begins before the plan or the apply now and then."""
     node = cluster.nodes[1]
-    cluster.on(node, f"find {FOLDER} -mindepth 1 -delete")
-    code, said = cluster.plan()
-    assert (code, f"drive {DRIVE}" in said) in ((2, True), (0, False)), said
+
+    def seen() -> bool:
+        cluster.on(node, f"find {FOLDER} -mindepth 1 -delete")
+        code, said = cluster.plan()
+        assert (code, f"drive {DRIVE}" in said) in ((2, True), (0, False)), said
+        return code == 2
+
+    until(seen)
     cluster.read([node], HASHES)
     said = cluster.apply()
     assert (f"drive {DRIVE}" in said) != ("No changes." in said), said
