@@ -133,12 +133,22 @@ def test_a_server_that_has_forgotten_an_identity_is_not_believed(command: str) -
     assert wire.asked[:4] == [FIRST, SECOND, THIRD, FOURTH]
 
 
-def test_a_user_that_one_server_does_not_know_is_there() -> None:
-    gone = 404, b'{"Code": "XMinioAdminNoSuchUser", "Message": "The specified user does not exist."}'
-    known = 200, b'{"status": "enabled", "policyName": "a"}'
-    one, wire = five(gone, known, known, known, known)
-    assert ran(one, 'attach {"policies": ["a"], "user": "app"}')[0]
-    assert wire.asked[:2] == [FIRST, SECOND]
+GONE = 404, b'{"Code": "XMinioAdminNoSuchUser", "Message": "The specified user does not exist."}'
+KNOWN = 200, b'{"status": "enabled", "policyName": "a"}'
+
+
+@pytest.mark.parametrize(
+    ("said", "done"),
+    [
+        ((GONE, KNOWN, KNOWN, KNOWN, KNOWN), True),
+        ((GONE, KNOWN, GONE, GONE, KNOWN), False),  # who was cut off still knows who was deleted
+        ((KNOWN, GONE, GONE, GONE, KNOWN), False),
+    ],
+)
+def test_a_user_is_there_or_not_as_more_than_half_say(said: tuple[Answer, ...], done: bool) -> None:
+    one, wire = five(*said)
+    assert ran(one, 'attach {"policies": ["a"], "user": "app"}')[0] == done
+    assert wire.asked[:4] == [FIRST, SECOND, THIRD, FOURTH]
 
 
 def test_what_means_the_same_is_the_same_also_in_a_text() -> None:

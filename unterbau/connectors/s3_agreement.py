@@ -29,7 +29,8 @@ class DisagreementError(Exception):
 class Said(Generic[T]):
     """What the server at `url` answered: a `value`, or the refusal that says it is `absent`.
 
-    Two whose `essence` is equal say the same.
+    Two whose `essence` is equal say the same. A value that has none proves itself: nobody reads an object that is not
+    there, while a server may still know by heart who was deleted.
     """
 
     url: str
@@ -60,13 +61,13 @@ def unordered(answer: object) -> object:
 
 
 def agreed(heard: Iterable[Said[T]], enough: int) -> Said[T]:
-    """What `enough` of them say, or what one has that those before it miss; DisagreementError. No more are heard."""
+    """What `enough` of them say, or the first that proves itself; DisagreementError. No more are heard."""
     said: list[Said[T]] = []
     for one in heard:
         said.append(one)
         if sum(other.essence == one.essence for other in said) >= enough:
             return one
-        if said[0].absent and not one.absent:
+        if one.essence is None:
             return one
     words = ", ".join(sorted(getattr(one.absent, "code", "an answer") for one in said))
     raise DisagreementError(f"{enough} servers have to say the same, found {words or 'none that answers'}")

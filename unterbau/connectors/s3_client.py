@@ -289,9 +289,9 @@ def _said(connection: Connection, what: str, attempt: Attempt[T], essence: Essen
     except S3Error as error:
         refused = error
     else:
-        return Said(connection.url, value, None, (True, essence(value) if essence else None))
+        return Said(connection.url, value, None, essence(value) if essence else None)
     if ABSENT.fullmatch(refused.code):
-        return Said(connection.url, None, refused, (False, refused.code))
+        return Said(connection.url, None, refused, refused.code)
     raise refused from None
 
 
