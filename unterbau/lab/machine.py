@@ -135,10 +135,11 @@ def supervised(lab: Lab, machine: Machine) -> bool:
     """Whether the machine runs and its systemd-nspawn, which boots it again after a reboot, does too."""
     if leader(lab, machine) is None:
         return False
-    return "systemd-nspawn" in {_name(pid) for pid in group(lab, machine).processes()}
+    return "systemd-nspawn" in {program(pid) for pid in group(lab, machine).processes()}
 
 
-def _name(pid: int) -> str:
+def program(pid: int) -> str:
+    """The first word of a process's command line; "" if it has ended meanwhile."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].decode()
     except OSError:
