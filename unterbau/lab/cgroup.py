@@ -6,6 +6,7 @@ asking who lives there always use v2; memory is read wherever the controller is.
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from contextlib import suppress
@@ -68,17 +69,13 @@ class Group:
         return self._event("frozen")
 
     def _event(self, name: str) -> bool:
-        try:
-            return f"{name} 1" in (self.unified / "cgroup.events").read_text()
-        except FileNotFoundError:
-            return False
+        return f"{name} 1" in _read(self.unified / "cgroup.events")
 
     def processes(self) -> list[int]:
         """Process ids in it and below."""
         found: list[int] = []
         for directory, _below, _files in os.walk(self.unified):  # which passes over what vanishes meanwhile
-            with suppress(FileNotFoundError, ProcessLookupError):
-                found += map(int, Path(directory, "cgroup.procs").read_text().split())
+            found += map(int, _read(Path(directory, "cgroup.procs")).split())
         return found
 
     def freeze(self, *, frozen: bool, timeout_s: float = 5) -> None:
@@ -119,6 +116,16 @@ class Group:
                 statistics = dict(line.split() for line in (directory / "memory.stat").read_text().splitlines())
                 return max(0, int((directory / current).read_text()) - int(statistics[inactive]))
         return None
+
+
+def _read(file: Path) -> str:
+    """What a group's file says; "" once the group is gone, also if that was between opening and reading (ENODEV)."""
+    try:
+        return file.read_text()
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENODEV, errno.ESRCH):
+            return ""
+        raise
 
 
 def other_groups(own: str) -> list[str]:

@@ -141,13 +141,13 @@ def supervised(lab: Lab, machine: Machine) -> bool:
 def program(pid: int) -> str:
     """The first word of a process's command line; "" if it has ended meanwhile."""
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].decode()
+        return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].decode(errors="replace")
     except OSError:
         return ""
 
 
 def _status(pid: int) -> dict[str, str]:
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    lines = Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines()  # a name is cut after 15 bytes
     return dict(line.split(":\t", 1) for line in lines if ":\t" in line)
 
 
