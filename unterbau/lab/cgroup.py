@@ -78,7 +78,7 @@ class Group:
             found += map(int, _read(Path(directory, "cgroup.procs")).split())
         return found
 
-    def freeze(self, *, frozen: bool, timeout_s: float = 5) -> None:
+    def freeze(self, *, frozen: bool, timeout_s: float = 30) -> None:
         """Freeze or thaw everything in it, and wait until it is so."""
         (self.unified / "cgroup.freeze").write_text("1" if frozen else "0")
         deadline = time.monotonic() + timeout_s
@@ -87,7 +87,7 @@ class Group:
                 raise LabError(f"cannot {'freeze' if frozen else 'thaw'} {self.path}: no change after {timeout_s} s")
             time.sleep(0.01)
 
-    def kill(self, timeout_s: float = 10) -> None:
+    def kill(self, timeout_s: float = 60) -> None:
         """Kill every process in it, at once and with no say in it; wait until they are gone."""
         if not self.unified.exists():
             return

@@ -56,7 +56,7 @@ def mounts() -> str:
     return "\n".join(f"{drive.filesystem} {drive.name}" for drive in DRIVES)
 
 
-def await_release(machine: Machine, timeout_s: float = 10) -> None:
+def await_release(machine: Machine, timeout_s: float = 60) -> None:
     """Wait until the kernel has let go of the drives, a moment after the last process: until then none mounts again."""
     deadline = time.monotonic() + timeout_s
     while held := _loop_devices(machine):

@@ -22,7 +22,7 @@ from unterbau.lab.layout import Lab, Machine
 KINDS = ("kill", "pause", "cut", "slow", "fill")
 FILL_LIMIT_GIB = 4
 _FILLER = ".unterbau-filler"
-_WAIT_S = 30
+_WAIT_S = 240  # in order: its services take their leave first, MinIO in up to 150 s
 # Takes space in ever smaller pieces without writing to it, then writes until there is none.
 _FILL = """\
 cd "$2"

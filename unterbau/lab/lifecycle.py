@@ -17,7 +17,7 @@ from unterbau.lab.cgroup import Group, other_groups
 from unterbau.lab.errors import LabError
 from unterbau.lab.layout import Lab, Machine
 
-_LOGIN_TIMEOUT_S = 30
+_LOGIN_TIMEOUT_S = 120  # five boots at once on two cores that others use as well; who ended is told at once
 Say = Callable[[str], None]
 
 

@@ -204,4 +204,4 @@ def _start_proxy(lab: Lab, recipe: Recipe) -> None:
     (directory / "filter").write_text(proxy_filter(recipe))
     command = ("tinyproxy", "-d", "-c", str(directory / "tinyproxy.conf"))
     start(_proxy_group(lab), command, log=directory / "output", controllers=False)
-    listening(str(lab.gateway), PROXY_PORT, timeout_s=5)
+    listening(str(lab.gateway), PROXY_PORT, timeout_s=30)

@@ -22,7 +22,7 @@ def command(lab: Lab, machine: Machine, *arguments: str, terminal: bool = False)
         "StrictHostKeyChecking": "yes",
         "UpdateHostKeys": "no",
         "BatchMode": "yes",
-        "ConnectTimeout": "3",
+        "ConnectTimeout": "10",  # until sshd says its name, too: on a busy host it takes its time
         "ServerAliveInterval": "5",
         "ServerAliveCountMax": "3",
     }

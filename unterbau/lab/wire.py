@@ -16,6 +16,7 @@ from unterbau.lab.errors import LabError
 from unterbau.lab.layout import Lab, Machine
 from unterbau.lab.process import start
 
+_BOUND_WITHIN_S = 30
 _BOUND_QUEUES = Path("/proc/net/netfilter/nfnetlink_queue")
 
 
@@ -78,11 +79,11 @@ def delay(lab: Lab, machine: Machine, delay_ms: float) -> None:
     group, queue = _delayer_group(lab, machine), queue_number(lab, machine)
     script = [sys.executable, "-I", delayer.__file__, str(queue), str(delay_ms)]
     start(group, script, log=lab.state / "faults" / f"{machine.name}.delayer.log", controllers=False)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + _BOUND_WITHIN_S
     while not _bound(queue):
         if time.monotonic() > deadline:
             said = (lab.state / "faults" / f"{machine.name}.delayer.log").read_text()[-300:]
-            raise LabError(f"cannot delay {machine.name}: nobody holds queue {queue} after 5 s: {said}")
+            raise LabError(f"cannot delay {machine.name}: nobody holds queue {queue} after {_BOUND_WITHIN_S} s: {said}")
         time.sleep(0.02)
     run("iptables", "-w", "-t", "mangle", "-A", *_rule(lab, machine))
     _pass_bridge_to_ip(lab, wanted=True)
