@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.lab.conftest import LabCommand
+from tests.lab.storage import until
 from unterbau.lab import machine, process, ssh, wire
 
 pytestmark = pytest.mark.lab
@@ -39,10 +40,10 @@ def accepts(command: LabCommand, name: str) -> bool:
     return process.answers(str(command.lab.machine(name).address), 22, timeout_s=1)
 
 
-def logs_in(command: LabCommand, name: str) -> bool:
+def logs_in(command: LabCommand, name: str, within_s: float = 60) -> bool:
     line = ssh.command(command.lab, command.lab.machine(name), "true")
     try:
-        return subprocess.run(line, capture_output=True, check=False, timeout=3).returncode == 0
+        return subprocess.run(line, capture_output=True, check=False, timeout=within_s).returncode == 0
     except subprocess.TimeoutExpired:
         return False
 
@@ -69,7 +70,7 @@ def test_kill_takes_a_machine_away_and_undo_boots_it_with_its_disk(faulty: LabCo
 def test_up_boots_a_killed_machine_and_forgets_the_fault(faulty: LabCommand) -> None:
     faulty.must("fault", "kill", "spare-wrk-2")
     faulty.must("up")
-    assert logs_in(faulty, "spare-wrk-2")
+    until(lambda: logs_in(faulty, "spare-wrk-2"))
     assert listed(faulty) == []
 
 
@@ -77,15 +78,15 @@ def test_a_paused_machine_accepts_and_says_nothing(faulty: LabCommand) -> None:
     name = "spare-srv-2"
     faulty.must("fault", "pause", name)
     assert faulty.status()[name]["state"] == "paused"
-    assert accepts(faulty, name)  # its kernel does
-    assert not logs_in(faulty, name)
+    until(lambda: accepts(faulty, name))  # its kernel does
+    assert not logs_in(faulty, name, within_s=3)
     assert "paused already" in faulty.must("fault", "pause", name)
     refused = faulty("up")
     assert refused.returncode == 1
     assert f"fault undo {name} pause" in refused.stderr
 
     faulty.must("fault", "undo", name, "pause")
-    assert logs_in(faulty, name)
+    until(lambda: logs_in(faulty, name))
 
 
 @pytest.mark.parametrize("direction", ["in", "out", "both"])
@@ -96,7 +97,7 @@ def test_a_cut_drops_what_it_says_and_nothing_else(faulty: LabCommand, direction
     assert "already" in faulty.must("fault", "cut", one.name, "--direction", direction)
     from_neighbour = faulty("shell", other.name, "--", "python3", "-c", CONNECT, str(one.address))
     assert from_neighbour.returncode == 1
-    assert accepts(faulty, other.name)
+    until(lambda: accepts(faulty, other.name))
     # Seen from inside: what it sends still leaves its interface, and arrives only if `in` alone is cut.
     before = received(faulty, other.name)
     pid = str(machine.leader(faulty.lab, one))
@@ -107,7 +108,7 @@ def test_a_cut_drops_what_it_says_and_nothing_else(faulty: LabCommand, direction
     assert (received(faulty, other.name) > before) == (direction == "in")
 
     faulty.must("fault", "undo", one.name)
-    assert logs_in(faulty, one.name)
+    until(lambda: logs_in(faulty, one.name))
 
 
 def neighbour_entry(command: LabCommand, own: str, other: str) -> list[str]:
@@ -135,7 +136,7 @@ def test_slow_delays_round_trips_from_everywhere(faulty: LabCommand) -> None:
     faulty.must("fault", "undo", one.name, "slow")
     took = faulty.must("shell", other, "--", "python3", "-c", CONNECT, str(one.address))
     assert float(took) * 1000 < DELAY_MS  # 2 s for one round trip on this host: not even a loaded one takes that
-    assert logs_in(faulty, one.name)
+    until(lambda: logs_in(faulty, one.name))
     assert not wire.delayed(faulty.lab, one)
 
 
@@ -143,7 +144,7 @@ def test_a_slow_machine_passes_packets_if_the_delayer_dies(faulty: LabCommand) -
     one = faulty.lab.machine("spare-wrk-1")
     faulty.must("fault", "slow", one.name, "--delay-ms", "2000")
     machine.Group(f"{faulty.lab.group}/delayer-{one.name}").kill()
-    assert accepts(faulty, one.name)
+    until(lambda: accepts(faulty, one.name))  # each try is a connection of its own, and has half of the delay
 
 
 def test_loss_of_everything_is_silence(faulty: LabCommand) -> None:
@@ -151,7 +152,7 @@ def test_loss_of_everything_is_silence(faulty: LabCommand) -> None:
     faulty.must("fault", "slow", name, "--loss-percent", "100")
     assert not accepts(faulty, name)
     faulty.must("fault", "undo", name)
-    assert accepts(faulty, name)
+    until(lambda: accepts(faulty, name))  # whoever found no neighbour asks again after a second
 
 
 def test_a_full_drive_takes_no_file_until_it_is_undone(faulty: LabCommand) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.lab.commands import LIMIT_S
 from tests.lab.conftest import LabCommand
 from unterbau.lab import machine, network, ssh
 from unterbau.lab.cgroup import Group
@@ -22,7 +23,7 @@ from unterbau.lab.layout import Lab
 pytestmark = pytest.mark.lab
 
 
-def eventually(condition: Callable[[], bool], timeout_s: float = 20) -> bool:
+def eventually(condition: Callable[[], bool], timeout_s: float = 120) -> bool:
     deadline = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > deadline:
@@ -45,7 +46,8 @@ def traces(lab: Lab) -> list[str]:
     found += [f"interface: {line}" for line in Path("/sys/class/net").iterdir() if lab.name in line.name]
     found += [f"nft: {line}" for line in output("nft", "list", "tables").splitlines() if lab.table in line]
     found += [f"loop: {line}" for line in output("losetup", "-a").splitlines() if str(lab.state) in line]
-    found += [f"cgroup: {path}" for path in Path("/sys/fs/cgroup").rglob(lab.group)]
+    # Others come and go meanwhile: `os.walk` passes over them, `Path.rglob` fails.
+    found += [f"cgroup: {folder}" for folder, _, _ in os.walk("/sys/fs/cgroup") if Path(folder).name == lab.group]
     for process in Path("/proc").glob("[0-9]*"):
         try:
             command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
@@ -122,7 +124,7 @@ def test_down_leaves_nothing_and_can_be_said_twice(spare: LabCommand) -> None:
 def test_two_ups_at_once_do_not_fight(spare: LabCommand) -> None:
     spare.must("down")
     both = [spare.start("up", "--json") for _ in range(2)]
-    outcomes = [(process.communicate(timeout=60), process.returncode) for process in both]
+    outcomes = [(process.communicate(timeout=LIMIT_S), process.returncode) for process in both]
     assert [code for _, code in outcomes] == [0, 0]
     assert sorted(json.loads(out)["changed"] for (out, _), _ in outcomes) == [False, True]
     assert any("which is working on the lab" in err for (_, err), _ in outcomes)
@@ -152,6 +154,7 @@ def test_a_killed_build_of_the_root_file_system_leaves_nothing(tmp_path: Path) -
     process = command.start("up")
     try:
         assert eventually((tmp_path / "building-build" / "var").exists)
+        Group("ub-build/build").freeze(frozen=True)  # or it ends by itself, as soon as nobody reads what it says
         process.kill()
         process.communicate()
         assert Group("ub-build/build").populated()
