@@ -92,8 +92,9 @@ class Bao:
         """A stream to the member's API through ssh to the member itself."""
         ours, theirs = socket.socketpair()
         ours.settimeout(LIMIT_S)
-        options = ["-o", f"UserKnownHostsFile={self.lab.known_hosts}", "-o", "ConnectTimeout=5", "-o", "BatchMode=yes"]
-        command = ["ssh", *options, "-i", str(self.lab.key), "-W", f"{address}:{PORT}", f"root@{address}"]
+        options = (f"UserKnownHostsFile={self.lab.known_hosts}", f"ConnectTimeout={LIMIT_S}", "BatchMode=yes")
+        flags = [part for option in options for part in ("-o", option)]
+        command = ["ssh", *flags, "-i", str(self.lab.key), "-W", f"{address}:{PORT}", f"root@{address}"]
         with theirs:
             process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=subprocess.DEVNULL)
         try:

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ ADDRESS = {
 }
 checkouts = [ROOT]  # the last one is where commands run: a module of tests may declare less on the same machines
 LIMIT_S = 900  # far beyond what any of these takes: a hang is a failure, not a wait
+SETTLES_WITHIN_S = 180
 
 
 def unterbau(*arguments: str, cwd: Path | None = None, **options: Any) -> subprocess.CompletedProcess[str]:
@@ -67,6 +69,15 @@ def plan(*arguments: str) -> tuple[int, dict[str, Any]]:
     return ran.returncode, json.loads(ran.stdout)
 
 
+def settled(*arguments: str) -> None:
+    """Wait until a plan finds nothing to do, without anybody's help: after a boot servers start and find each other."""
+    ends_s = time.monotonic() + SETTLES_WITHIN_S
+    while (found := plan(*arguments))[0] != 0 and time.monotonic() < ends_s:
+        pass
+    code, document = found
+    assert (code, document["changes"], document["problems"]) == (0, [], [])
+
+
 def changes(document: dict[str, Any]) -> set[tuple[str, str]]:
     """{(host, subject)} of everything that a plan would change."""
     return {(change["host"], part["subject"]) for change in document["changes"] for part in change["changes"]}
@@ -77,6 +88,11 @@ def on(node: str, command: str) -> str:
     ran = unterbau("lab", "shell", node, "--", "sh", "-c", command)
     assert ran.returncode == 0, f"{node}: {command}: {ran.stderr}"
     return ran.stdout
+
+
+def started(node: str) -> None:
+    """Wait until all that starts at boot has: a login works before that."""
+    on(node, "until systemctl is-system-running --wait | grep -qxE 'running|degraded'; do sleep 0.2; done")
 
 
 def converge(*arguments: str) -> None:

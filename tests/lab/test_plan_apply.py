@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.commands import ROOT, Running, changes, converge, on, plan, unterbau
+from tests.lab.commands import LIMIT_S, ROOT, Running, changes, converge, on, plan, started, unterbau
 
 pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("on_the_ground")]
 
@@ -117,6 +117,7 @@ def test_a_node_that_is_down_fails_the_plan_by_name_and_apply_touches_nobody() -
         assert on("wrk-1", "cat /proc/sys/net/ipv4/ip_forward").strip() == "0"
     finally:
         assert unterbau("lab", "up").returncode == 0
+    started("wrk-2")
     converge()
 
 
@@ -144,7 +145,7 @@ def test_of_two_runs_at_once_one_is_told_who_holds_the_nodes() -> None:
 
 def pyinfra(*last: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pyinfra", "inventories/lab.py", "deploys/site.py", *last]
-    return subprocess.run(command, cwd=ROOT, text=True, capture_output=True, timeout=300, check=False)
+    return subprocess.run(command, cwd=ROOT, text=True, capture_output=True, timeout=LIMIT_S, check=False)
 
 
 @pytest.mark.usefixtures("whole_platform")

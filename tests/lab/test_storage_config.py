@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.lab.commands import ROOT, on, unterbau
+from tests.lab.commands import LIMIT_S, ROOT, on, settled, unterbau
 from tests.lab.storage import until
 from tests.s3_target import Target
 from tests.s3_writer import ATTEMPTS, DONE, SELF_SERVICE, WORK
@@ -29,7 +29,6 @@ NODE = "wrk-1"  # an application's: it runs in the node's network
 WRITER, BUCKET = "backup-writer", "backups"
 SECRET = f"s3/{WRITER}"
 GATEWAY_PORT, API_PORT = 9443, 9000
-LIMIT_S = 300
 
 
 @dataclass(frozen=True)
@@ -170,6 +169,7 @@ def isolated(service: Service) -> Iterator[None]:
     yield
     on(NODE, "nft delete table inet isolate")
     until(lambda: not unreached(service))
+    settled()  # the others' servers try it again within half a minute
 
 
 def unreached(service: Service) -> list[str]:
