@@ -44,7 +44,7 @@ class LabCommand:
 
     def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         process = self.start(*arguments)
-        out, err = process.communicate(timeout=300)
+        out, err = process.communicate(timeout=commands.LIMIT_S)
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
     def must(self, *arguments: str) -> str:

@@ -12,7 +12,7 @@ from secrets import token_hex
 
 import pytest
 
-from tests.lab.commands import ROOT, on, unterbau
+from tests.lab.commands import LIMIT_S, ROOT, on, unterbau
 
 pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("converged")]
 
@@ -103,7 +103,7 @@ def plain(root: Path, canary: str, *, leaky: bool) -> str:
     for last, code in (("--dry", 0), ("-y", int(leaky))):
         said = subprocess.run(
             [*loud, last, "inventories/lab.py", "deploys/site.py"],
-            cwd=root, env=environment(canary), text=True, capture_output=True, timeout=120, check=False,
+            cwd=root, env=environment(canary), text=True, capture_output=True, timeout=LIMIT_S, check=False,
         )  # fmt: skip
         assert said.returncode == code, hidden(canary, said.stdout, said.stderr)
         texts += [said.stdout, said.stderr]

