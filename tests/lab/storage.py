@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from unterbau.secrets import pki
 from unterbau.secrets.hidden import Hidden
 from unterbau.secrets.store import Store
 
-LIMIT_S = 120
+LIMIT_S = 300  # of one wait: a heal of all objects alone may take two minutes on a busy host
 DRIVE = "/mnt/drive-1"
 FOLDER = f"{DRIVE}/minio"
 INVENTORY = """\
@@ -247,7 +247,11 @@ class Storage:
         """
         top = self.drive(node) / self.bucket
         paths = [Path(folder, name) for folder, _below, names in os.walk(top / prefix) for name in names]
-        return {str(path.relative_to(top)): path.stat().st_size for path in paths if not path.match("part.*.meta")}
+        found: dict[str, int] = {}
+        for path in paths:
+            with suppress(FileNotFoundError):  # its server works meanwhile
+                found |= {} if path.match("part.*.meta") else {str(path.relative_to(top)): path.stat().st_size}
+        return found
 
     def uneven(self, prefix: str = "") -> dict[str, list[str]]:
         """{file: drives that lack it, or have another size of it}: {} if every object has all of its shards."""
@@ -347,7 +351,7 @@ def storage(command: LabCommand, folder: Path) -> Iterator[Storage]:
     with ExitStack() as stack:
         stack.callback(made.close)
         made.apply()
-        made.client(made.nodes[0])("bucket", name=made.bucket)
+        until(lambda: made.client(made.nodes[0])("bucket", name=made.bucket) == {})
         yield made
 
 

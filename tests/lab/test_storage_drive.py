@@ -31,7 +31,8 @@ def cluster(spare_command: LabCommand, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture(autouse=True)
 def whole(cluster: Storage) -> None:
-    """Each test begins with all shards in place."""
+    """Each test begins with all shards in place, and with servers that reach each other: a heal asks all of them."""
+    cluster.until_all_see_all(SMALL_NAME)
     assert cluster.uneven("drive") == {}
 
 
