@@ -19,7 +19,7 @@ pytestmark = pytest.mark.lab
 
 NODES = ("spare-srv-1", "spare-srv-2", "spare-srv-3")
 AUDITS = ("/mnt/audit-1/openbao/audit.log", "/mnt/audit-2/openbao/audit.log")
-LIMIT_S = 60
+LIMIT_S = 180
 INVENTORY = """\
 from unterbau.declaration import Node, SecretStore, VaultEndpoint, endpoints, hosts
 
@@ -86,8 +86,9 @@ class Cluster:
         return {one["name"]: one["state"] for one in self.status()["members"]}
 
     def leader(self) -> str:
-        self.until(lambda: self.status()["leader"] is not None)
-        return str(self.status()["leader"])
+        found: list[str | None] = []
+        self.until(lambda: found.append(self.status()["leader"]) or found[-1] is not None)
+        return str(found[-1])
 
     def until(self, condition: Callable[[], bool]) -> None:
         deadline = time.monotonic() + LIMIT_S
@@ -95,8 +96,16 @@ class Cluster:
             assert time.monotonic() < deadline, self.status()
             time.sleep(0.3)
 
+    def until_on(self, node: str, condition: str) -> None:
+        """Asked on the node itself: what lasts for a moment only would be over before a command from here has begun."""
+        self.on(node, f"timeout {LIMIT_S} sh -c 'until {condition}; do sleep 0.02; done'")
+
     def until_healthy(self) -> None:
         self.until(lambda: self.status()["exit_code"] == 0)
+
+    def until_nothing_to_do(self) -> None:
+        """Without anybody's help: servers that have just come back find each other."""
+        self.until(lambda: self.plan()[0] == 0)
 
     def forget(self) -> None:
         """As before the first run: no data anywhere."""
@@ -155,14 +164,12 @@ def test_the_service_can_write_neither_its_binary_nor_its_configuration_nor_read
 def test_a_killed_leader_is_followed_by_another_and_comes_back_by_itself(cluster: Cluster) -> None:
     leader = cluster.leader()
     cluster.command.must("fault", "kill", leader)
-    cluster.until(lambda: cluster.status()["leader"] not in (None, leader))
-    found = cluster.status()
-    assert found["exit_code"] == 2
+    cluster.until(lambda: (said := cluster.status())["leader"] not in (None, leader) and said["exit_code"] == 2)
     assert cluster.states()[leader] == "unreachable"
     assert f"! {leader}: cannot connect" in cluster.plan()[1]
     cluster.command.must("fault", "undo", leader)
     cluster.until_healthy()
-    assert cluster.plan()[0] == 0
+    cluster.until_nothing_to_do()
 
 
 def test_all_three_rebooted_unseal_by_themselves(cluster: Cluster) -> None:
@@ -175,7 +182,7 @@ def test_all_three_rebooted_unseal_by_themselves(cluster: Cluster) -> None:
     for node in NODES:
         cluster.until(lambda node=node: again(cluster, node) not in (None, boots[node]))  # type: ignore[misc]
     cluster.until_healthy()
-    assert cluster.plan()[0] == 0
+    cluster.until_nothing_to_do()
 
 
 def again(cluster: Cluster, node: str) -> str | None:
@@ -246,7 +253,7 @@ def test_audit_logs_are_rotated_and_written_again(cluster: Cluster) -> None:
 def test_a_machine_that_dies_while_it_initialises_starts_over(cluster: Cluster) -> None:
     cluster.forget()
     run = Running("apply", "spare", "-y", cwd=cluster.root).until("vault | servers | first start · spare-srv-1")
-    cluster.until(lambda: "raft.db" in cluster.on(NODES[0], f"test -e {FOUNDING} && ls /var/lib/openbao/raft || true"))
+    cluster.until_on(NODES[0], f"test -e {FOUNDING} && test -e /var/lib/openbao/raft/raft.db")
     cluster.command.must("fault", "kill", NODES[0])
     run.process.kill()
     run.end()
@@ -254,13 +261,13 @@ def test_a_machine_that_dies_while_it_initialises_starts_over(cluster: Cluster) 
     assert cluster.on(NODES[0], f"ls {FOUNDING}; systemctl is-active openbao || true").split() == [FOUNDING, "inactive"]
     assert "OpenBao cluster: initialised in part -> initialised" in cluster.apply()
     cluster.until_healthy()
-    assert cluster.plan()[0] == 0
+    cluster.until_nothing_to_do()
 
 
 def test_an_apply_that_is_killed_while_it_initialises_is_completed_by_the_next(cluster: Cluster) -> None:
     cluster.forget()
     run = Running("apply", "spare", "-y", cwd=cluster.root).until("vault | servers | first start · spare-srv-1")
-    cluster.until(lambda: cluster.command("shell", NODES[0], "--", "test", "-e", FOUNDING).returncode == 0)
+    cluster.until_on(NODES[0], f"test -e {FOUNDING}")
     run.process.kill()
     run.end()
     cluster.apply()

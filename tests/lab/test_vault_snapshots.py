@@ -34,7 +34,7 @@ print(connection.getresponse().read().decode())
 @pytest.fixture
 def bao(lab: Lab) -> Bao:
     made = Bao(lab)
-    eventually(lambda: made.leader() is not None, 60)
+    eventually(lambda: made.leader() is not None, 180)
     return made
 
 
@@ -58,7 +58,8 @@ def run(node: str) -> tuple[bool, str]:
     """(ended well, what it said) of the service, started by hand."""
     ended = on(node, f"systemctl start {SERVICE} && echo well || true").strip()
     invocation = on(node, f"systemctl show --property=InvocationID --value {SERVICE}").strip()
-    return ended == "well", on(node, f"journalctl --quiet --output=cat _SYSTEMD_INVOCATION_ID={invocation}")
+    look = f"journalctl --quiet --output=cat _SYSTEMD_INVOCATION_ID={invocation}"
+    return ended == "well", on(node, f"journalctl --sync; {look}")
 
 
 def kept(node: str) -> list[str]:
@@ -181,5 +182,6 @@ def test_no_token_stays_behind(leader: str) -> None:
     ended_well, said = run(leader)
     assert ended_well, said
     token = r"(hvb|hvs|[sb])\.[A-Za-z0-9_-]{20,}"
-    assert not re.search(token, on(leader, f"journalctl --no-pager --unit={SERVICE}; systemctl cat {SERVICE}"))
+    look = f"journalctl --sync; journalctl --no-pager --unit={SERVICE}; systemctl cat {SERVICE}"
+    assert not re.search(token, on(leader, look))
     assert on(leader, f"grep -lE '{token}' {FOLDER}/*.json || true") == ""
