@@ -225,8 +225,8 @@ def strata() -> dict[str, int]:
 
 
 def test_all_nodes_keep_one_time() -> None:
-    """One server leads the island, the others follow it, and workers follow them. They agree within a minute."""
-    deadline = time.monotonic() + 60
+    """One server leads the island, the others follow it, and workers follow them. They come to agree by themselves."""
+    deadline = time.monotonic() + 300  # those that were just restarted ask each other every minute
     while not agreed(found := strata()) and time.monotonic() < deadline:
         time.sleep(1)
     assert agreed(found), found
@@ -239,7 +239,7 @@ def agreed(found: dict[str, int]) -> bool:
 
 def test_no_time_is_asked_of_a_worker() -> None:
     """From another machine: a server answers NTP, a worker does not."""
-    ask = "chronyd -x -Q -t 3 'server {} iburst maxsamples 1' >/dev/null 2>&1 && echo answered || echo silent"
+    ask = "chronyd -x -Q -t 10 'server {} iburst maxsamples 1' >/dev/null 2>&1 && echo answered || echo silent"
     assert on("wrk-2", ask.format(ADDRESS["srv-1"])).strip() == "answered"
     assert on("wrk-2", ask.format(ADDRESS["wrk-1"])).strip() == "silent"
 
