@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -43,10 +43,11 @@ class Server:
     process: subprocess.Popen[bytes]
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def free_ports(count: int) -> list[int]:
+    """So many different ones: the same could be had twice, were they taken one after the other."""
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [int(probe.getsockname()[1]) for probe in probes]
 
 
 def certificates(folder: Path) -> None:
@@ -66,7 +67,7 @@ def minio(folder: Path, drives: int = 4) -> Iterator[Server]:
     """One process with its drives in folders, EC:2."""
     binary = artifact("minio")
     fetch(binary, print)
-    port = free_port()
+    [port] = free_ports(1)
     program = folder / "minio"
     shutil.copyfile(ContentStore().path_of(binary), program)
     program.chmod(0o755)
@@ -88,7 +89,7 @@ def minio(folder: Path, drives: int = 4) -> Iterator[Server]:
 def seaweedfs(folder: Path) -> Iterator[Server]:
     """Master, volume server, filer and S3 gateway in one process; only the gateway is what we speak with."""
     names = ("s3", "s3-grpc", "s3-http", "master", "master-grpc", "volume", "volume-grpc", "filer", "filer-grpc")
-    ports = {name: free_port() for name in names}
+    ports = dict(zip(names, free_ports(len(names)), strict=True))
     identity = {
         "name": "unterbau",
         "credentials": [{"accessKey": "unterbau", "secretKey": SECRET}],

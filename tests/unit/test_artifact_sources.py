@@ -234,8 +234,8 @@ def test_a_wheel_that_cannot_be_had(wheel: Path, work: Path) -> None:
 
 def test_a_program_that_hangs_is_ended_with_all_it_started(work: Path) -> None:
     script = "sleep 1000 & echo $! > child; wait"
-    with pytest.raises(SourceError, match=r"`sh` did not end within 0.5 s"):
-        command.run(["sh", "-c", script], work, limit_s=0.5)
+    with pytest.raises(SourceError, match=r"`sh` did not end within 3 s"):
+        command.run(["sh", "-c", script], work, limit_s=3)  # it has to begin within that
     child = (work / "child").read_text().strip()
     ends_s = time.monotonic() + 10
     while alive(child):
@@ -246,7 +246,7 @@ def alive(pid: str) -> bool:
     """A zombie that nobody has waited for is not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # the latter: it ended after the file was opened
         return False
 
 

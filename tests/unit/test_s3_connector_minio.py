@@ -38,7 +38,7 @@ def asked(endpoint: Endpoint, method: str, **parameters: Any) -> Any:
 def healed(endpoint: Endpoint, **what: Any) -> list[dict[str, Any]]:
     """The problems that were found, once the heal has ended."""
     token, problems = asked(endpoint, "heal_start", **what)["token"], []
-    for _ in range(300):
+    for _ in range(3000):
         status = asked(endpoint, "heal_status", token=token)
         problems += status["problems"]
         if status["state"] != "running":

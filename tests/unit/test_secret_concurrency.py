@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -27,6 +28,12 @@ from unterbau.secrets.store import New, Store, StoreError
 NOW = datetime(2026, 11, 22, 2, tzinfo=UTC)
 FILES = ("/secrets/store.py", "/secrets/disk.py", "/audit/ledger.py")
 REFUSED, KILLED = 7, -signal.SIGKILL
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight at once, each with its fsyncs, may hold a busy disk longer than somebody waits for a lock."""
+    monkeypatch.setattr(store_module, "locked", partial(disk.locked, wait_s=300))
 
 
 @pytest.fixture
@@ -224,14 +231,16 @@ from unterbau.secrets.disk import locked
 said = []
 def first():
     with locked(Path({str(store.path)!r}), "first"):
-        gevent.sleep(0); said.append("first holds"); done.wait(); said.append("first ends")
+        said.append("first holds"); held.set(); done.wait(); said.append("first ends")
 def second():
+    held.wait()
     with locked(Path({str(store.path)!r}), "second"):
         said.append("second holds")
 def third():
+    held.wait(); gevent.sleep(0.2)  # the second waits by now
     said.append("third works"); done.set()
-done = gevent.event.Event()
-work = [gevent.spawn(first), gevent.spawn(second), gevent.spawn_later(0.2, third)]
+held, done = gevent.event.Event(), gevent.event.Event()
+work = [gevent.spawn(first), gevent.spawn(second), gevent.spawn(third)]
 gevent.joinall(work, raise_error=True, timeout=20)
 print(json.dumps(said))
 """
