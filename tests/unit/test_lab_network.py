@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
+from pathlib import Path
+from typing import Any
+
 import pytest
 
+from unterbau.lab import network
 from unterbau.lab.layout import lab_from
 from unterbau.lab.network import hosts_block, overlapping_route, proxy_configuration, proxy_filter, without_block
 from unterbau.lab.rootfs import Recipe
@@ -24,6 +29,20 @@ def test_names_come_and_go_without_a_trace(before: str) -> None:
 def test_another_labs_names_stay() -> None:
     both = hosts_block(OTHER) + hosts_block(LAB)
     assert without_block(LAB, both) == hosts_block(OTHER)
+
+
+def test_names_that_another_lab_writes_meanwhile_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each lab has a lock of its own, and they share this file: who gets it second reads what the first one wrote."""
+    file, own = tmp_path / "hosts", "127.0.0.1 localhost, a line that is longer than what takes its place\n"
+    file.write_text(own + hosts_block(LAB))
+    monkeypatch.setattr(network, "HOSTS", file)
+
+    def locked_after_the_other(_file: Any, _how: int) -> None:
+        file.write_text(own + hosts_block(LAB) + hosts_block(OTHER))
+
+    monkeypatch.setattr(fcntl, "flock", locked_after_the_other)
+    network._write_hosts(LAB, "")
+    assert file.read_text() == own + hosts_block(OTHER)
 
 
 def test_a_lost_end_mark_costs_nobody_elses_line() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -181,12 +182,14 @@ def _bridge_is_up(lab: Lab) -> bool:
 
 
 def _write_hosts(lab: Lab, block: str) -> None:
-    # In place, not by rename: /etc/hosts may be a bind mount.
-    text = HOSTS.read_text()
-    wanted = without_block(lab, text) + block
-    if wanted == text:
-        return
+    # In place, not by rename: /etc/hosts may be a bind mount. Locked: another lab writes its own lines there.
     with HOSTS.open("r+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        text = file.read()
+        wanted = without_block(lab, text) + block
+        if wanted == text:
+            return
+        file.seek(0)
         file.write(wanted)
         file.truncate()
         file.flush()
