@@ -5,10 +5,10 @@ import pyinfra_cli  # noqa: F401  # isort: skip  # first, as in the program: it 
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from pyinfra.context import ctx_config, ctx_host, ctx_inventory, ctx_state
 
-settings.register_profile("house", deadline=None)  # no test asserts a time
+settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow])  # none asserts a time
 settings.load_profile("house")
 
 

@@ -49,8 +49,7 @@ class Platform:
 
     def planned(self, *arguments: str) -> list[tuple[str, str, list[str]]]:
         """[(host, layer | operation, subjects)] of what a plan would change."""
-        _, said = self.run("plan", "lab", "--json", *arguments)
-        document = json.loads(said[said.index("{") : said.rindex("}") + 1])
+        document = json.loads(unterbau("plan", "lab", "--json", *arguments, cwd=self.root).stdout)
         assert not document["problems"], document["problems"]
         return [
             (c["host"], f"{c['layer']} | {c['operation']}", [part["subject"] for part in c["changes"]])
