@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -48,12 +49,13 @@ def main(arguments: list[str]) -> int:
 
 
 def failures(reports: list[Path]) -> Iterator[str]:
-    """Each failed test of these rows: its name, and the last lines of what it said. A row that died left no report."""
+    """Each failed test of these rows: its name, and the last lines of what it said. A row that died left none, or half a report."""
     for report in filter(Path.exists, reports):
-        for case in ElementTree.parse(report).iter("testcase"):  # noqa: S314  # our own file
-            for bad in (*case.iterfind("failure"), *case.iterfind("error")):
-                said = (bad.text or bad.get("message") or "").strip().splitlines()
-                yield "\n".join([f"{bad.tag}: {case.get('classname')}::{case.get('name')}", *said[-LINES:]])
+        with suppress(ElementTree.ParseError):
+            for case in ElementTree.parse(report).iter("testcase"):  # noqa: S314  # our own file
+                for bad in (*case.iterfind("failure"), *case.iterfind("error")):
+                    said = (bad.text or bad.get("message") or "").strip().splitlines()
+                    yield "\n".join([f"{bad.tag}: {case.get('classname')}::{case.get('name')}", *said[-LINES:]])
 
 
 if __name__ == "__main__":

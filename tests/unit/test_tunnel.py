@@ -86,7 +86,7 @@ def serve(root: Hidden, tmp_path: Path) -> Iterator[Callable[..., tuple[Callable
 
         def opened(address: str, port: int) -> ChannelSocket:
             assert (address, port) == (ADDRESS, 8200)
-            stream = socket.create_connection(server.server_address[:2], timeout=5)
+            stream = socket.create_connection(server.server_address[:2], timeout=30)
             channels.append(Channel(stream))
             return ChannelSocket(channels[-1])  # type: ignore[arg-type]
 
@@ -105,7 +105,7 @@ URL = f"https://{ADDRESS}:8200/"
 def test_a_member_is_believed_by_its_address_and_one_stream_serves_many_requests(serve, root) -> None:  # type: ignore[no-untyped-def]
     opened, channels = serve(LEAF)
     with session(opened, tls_context([pki.root_certificate(root)])) as http_session:
-        assert [http_session.get(URL, timeout=5).text for _ in range(3)] == ["nobody"] * 3
+        assert [http_session.get(URL, timeout=30).text for _ in range(3)] == ["nobody"] * 3
         assert len(channels) == 1
     assert channels[0].closed
 
@@ -114,7 +114,7 @@ def test_two_roots_are_trusted_while_one_takes_over(serve, root) -> None:  # typ
     opened, _ = serve(LEAF)
     new = pki.new_root("new root", 30, NOW)
     with session(opened, tls_context([pki.root_certificate(new), pki.root_certificate(root)])) as http_session:
-        assert http_session.get(URL, timeout=5).status_code == 200
+        assert http_session.get(URL, timeout=30).status_code == 200
 
 
 def test_a_stranger_s_certificate_is_refused_before_anything_is_asked(serve) -> None:  # type: ignore[no-untyped-def]
@@ -122,7 +122,7 @@ def test_a_stranger_s_certificate_is_refused_before_anything_is_asked(serve) -> 
     other = pki.new_root("root", 30, NOW)
     http_session = session(opened, tls_context([pki.root_certificate(other)]))
     with pytest.raises(requests.ConnectionError, match="certificate verify failed") as error:
-        http_session.get(URL, timeout=5)
+        http_session.get(URL, timeout=30)
     assert _never_sent(error.value)
     assert channels[0].closed
 
@@ -131,14 +131,14 @@ def test_another_member_s_certificate_is_refused(serve, root) -> None:  # type: 
     opened, _ = serve(pki.Leaf("member", addresses=("192.0.2.8",)))
     http_session = session(opened, tls_context([pki.root_certificate(root)]))
     with pytest.raises(requests.ConnectionError, match="IP address mismatch"):
-        http_session.get(URL, timeout=5)
+        http_session.get(URL, timeout=30)
 
 
 def test_tls_1_2_is_not_spoken(serve, root) -> None:  # type: ignore[no-untyped-def]
     opened, _ = serve(LEAF, most=ssl.TLSVersion.TLSv1_2)
     http_session = session(opened, tls_context([pki.root_certificate(root)]))
     with pytest.raises(requests.ConnectionError):
-        http_session.get(URL, timeout=5)
+        http_session.get(URL, timeout=30)
 
 
 def test_the_client_s_certificate_is_shown_and_its_key_is_in_no_file(serve, root, monkeypatch) -> None:  # type: ignore[no-untyped-def]
@@ -149,7 +149,7 @@ def test_the_client_s_certificate_is_shown_and_its_key_is_in_no_file(serve, root
     context = tls_context([pki.root_certificate(root)], client.unmask())
     assert descriptors() == before
     with session(opened, context) as http_session:
-        assert http_session.get(URL, timeout=5).text == "unterbau-deploy"
+        assert http_session.get(URL, timeout=30).text == "unterbau-deploy"
 
 
 @pytest.mark.parametrize("path", ["cut", "open"])
@@ -157,7 +157,7 @@ def test_an_answer_that_breaks_off_is_an_error_and_not_a_shorter_answer(serve, r
     opened, _ = serve(LEAF)
     http_session = session(opened, tls_context([pki.root_certificate(root)]))
     with pytest.raises(requests.RequestException) as error:
-        http_session.get(URL + path, timeout=5)
+        http_session.get(URL + path, timeout=30)
     assert not _never_sent(error.value)
 
 
@@ -167,6 +167,6 @@ def test_neither_a_proxy_nor_a_password_of_the_environment_is_used(serve, root, 
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
     opened, _ = serve(LEAF)
     with session(opened, tls_context([pki.root_certificate(root)])) as http_session:
-        assert http_session.get(URL + "authorization", timeout=5).text == "none"
+        assert http_session.get(URL + "authorization", timeout=30).text == "none"
         with pytest.raises(requests.exceptions.InvalidSchema):
-            http_session.get("http://192.0.2.7/", timeout=5)
+            http_session.get("http://192.0.2.7/", timeout=30)
