@@ -49,7 +49,10 @@ def main(arguments: list[str]) -> int:
 
 
 def failures(reports: list[Path]) -> Iterator[str]:
-    """Each failed test of these rows: its name, and the last lines of what it said. A row that died left none, or half a report."""
+    """Each failed test of these rows: its name, and the last lines of what it said.
+
+    A row that died left no report, or half of one.
+    """
     for report in filter(Path.exists, reports):
         with suppress(ElementTree.ParseError):
             for case in ElementTree.parse(report).iter("testcase"):  # noqa: S314  # our own file

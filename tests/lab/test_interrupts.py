@@ -21,7 +21,8 @@ pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("on_the_ground")]
 WORKERS = ("--limit", "workers")
 
 # Something for every kind of operation: a package (on one node: it takes apt its time), an account, files, a value, a
-# unit, both ways in.
+# unit, both ways in. Names on workers only: storage servers that cannot resolve the others deny what they hold, and
+# three of five would be believed.
 BREAK = """
 test "$(uname -n)" != wrk-1 || dpkg --purge --force-depends conntrack >/dev/null
 usermod -s /bin/sh operator
@@ -29,7 +30,7 @@ rm -f /etc/sysctl.d/*unterbau* /etc/systemd/journald.conf.d/* /etc/ssh/sshd_conf
 sysctl -qw net.ipv4.ip_forward=0
 systemctl stop chrony
 nft delete table inet unterbau
-sed -i '/10.77/d' /etc/hosts
+test "$(uname -n)" = srv-1 || sed -i '/10.77/d' /etc/hosts
 """
 
 
