@@ -267,7 +267,7 @@ def test_a_machine_that_dies_while_it_initialises_starts_over(cluster: Cluster) 
 def test_an_apply_that_is_killed_while_it_initialises_is_completed_by_the_next(cluster: Cluster) -> None:
     cluster.forget()
     run = Running("apply", "spare", "-y", cwd=cluster.root).until("vault | servers | first start · spare-srv-1")
-    cluster.until_on(NODES[0], f"test -e {FOUNDING}")
+    cluster.until(lambda: cluster.command("shell", NODES[0], "--", "test", "-e", FOUNDING).returncode == 0)
     run.process.kill()
     run.end()
     cluster.apply()
