@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
+import gevent
 import pytest
 
+from unterbau.connectors import node
 from unterbau.connectors.node import CONNECT_TIMEOUT_S, SILENCE_LIMIT_S, NodeConnector, low_latency_transport
 
 
@@ -55,3 +57,31 @@ def test_small_packets_leave_at_once_and_silence_is_noticed(connected: socket.so
     transport = low_latency_transport(connected)
     assert options() == (1, 1, SILENCE_LIMIT_S * 1000)
     transport.close()
+
+
+@pytest.mark.parametrize(("deaf", "closed"), [(1, False), (2, True)])
+def test_a_node_is_given_up_after_two_questions_without_an_answer(
+    deaf: int, closed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that goes unanswered may be this process's own fault: it had no processor."""
+    monkeypatch.setattr(node, "KEEPALIVE_INTERVAL_S", 0.01)
+    monkeypatch.setattr(node, "SILENCE_LIMIT_S", 0.05)
+
+    class Transport:
+        asked, closed = 0, False
+
+        def global_request(self, _kind: str, *, wait: bool) -> None:
+            self.asked += 1
+            if wait and self.asked <= deaf:
+                gevent.sleep(60)
+
+        def close(self) -> None:
+            self.closed = True
+
+    transport = Transport()
+    watch = gevent.spawn(node.close_when_silent, transport)
+    with gevent.Timeout(10):
+        while transport.asked < deaf + 2 and not transport.closed:
+            gevent.sleep(0.001)
+    watch.kill()
+    assert transport.closed is closed

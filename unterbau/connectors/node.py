@@ -253,12 +253,18 @@ class NodeConnector(SSHConnector):
 def close_when_silent(transport: Transport) -> None:
     """Ask for a sign of life every KEEPALIVE_INTERVAL_S; close the transport after SILENCE_LIMIT_S without.
 
-    A frozen machine's kernel goes on acknowledging TCP: only an answer of its sshd is a sign of life.
+    A frozen machine's kernel goes on acknowledging TCP: only an answer of its sshd is a sign of life. It is asked
+    twice: a process that had no processor for a while finds the first answer and its patience at an end at once.
     """
     while True:
         gevent.sleep(KEEPALIVE_INTERVAL_S)
-        with gevent.Timeout(SILENCE_LIMIT_S - KEEPALIVE_INTERVAL_S, False):  # type: ignore[arg-type]  # False: no error
-            transport.global_request("keepalive@openssh.com", wait=True)
-            continue
-        transport.close()
-        return
+        if not (_answers(transport) or _answers(transport)):
+            transport.close()
+            return
+
+
+def _answers(transport: Transport) -> bool:
+    with gevent.Timeout((SILENCE_LIMIT_S - KEEPALIVE_INTERVAL_S) / 2, False):  # type: ignore[arg-type]  # False: no error
+        transport.global_request("keepalive@openssh.com", wait=True)
+        return True
+    return False
