@@ -1,12 +1,17 @@
 """The plan object: its digest, its file, its exit code, its text."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from unterbau.changes import HIDDEN, AttributeChange, TextChange
+from unterbau.plan import run
 from unterbau.plan.execute import Outcome
 from unterbau.plan.model import Plan, PlanFileError, PlannedChange, Problem, Rule, read_plan_file
 from unterbau.plan.report import Report
@@ -148,6 +153,35 @@ def test_the_report_names_what_failed_and_what_ran_otherwise() -> None:
     assert "failed      wrk-1  base | kernel | sysctl" in text
     assert "    ! permission denied" in text
     assert "NOT converged" in text
+
+
+def test_the_report_says_what_a_second_look_could_not_find_out() -> None:
+    left = replace(CONVERGED, problems=(Problem("wrk-2", "did not answer within 30 s"),))
+    report = Report(PLAN, (DONE,), (), left, False)
+    assert report.exit_code == 1
+    assert report.summary() == "1 done. NOT converged: not known: wrk-2: did not answer within 30 s."
+    assert report.to_json()["not_known"] == [{"host": "wrk-2", "sentence": "did not answer within 30 s"}]
+    both = Report(PLAN, (DONE,), (), replace(left, changes=(FORWARD,)), False).summary()
+    assert both.endswith("still to do: wrk-1 base kernel | sysctl; not known: wrk-2: did not answer within 30 s.")
+
+
+@pytest.mark.parametrize(("silent", "looks", "known"), [(0, 1, True), (1, 2, True), (99, run.LOOKS, False)])
+def test_who_could_not_be_read_after_an_apply_is_read_again(
+    silent: int, looks: int, known: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked, told = list[int](), list[str]()
+
+    @contextmanager
+    def planned(*_arguments: object, **_options: object) -> Iterator[tuple[None, Plan]]:
+        looked.append(1)
+        problems = (Problem("wrk-2", "busy"),) if len(looked) <= silent else ()
+        yield None, replace(CONVERGED, problems=problems)
+
+    monkeypatch.setattr(run, "planned", planned)
+    session: Any = SimpleNamespace(ready=[], environment=None)
+    left = run._look_again(session, tmp_path, told.append)
+    assert (len(looked), left.problems == ()) == (looks, known)
+    assert told[1:] == ["reading again, as wrk-2 could not be read: busy"] * (looks - 1)
 
 
 def test_what_comes_from_a_node_cannot_rewrite_the_plan_on_a_screen() -> None:

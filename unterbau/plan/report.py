@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from unterbau.plan.execute import OUTCOMES, Outcome
@@ -37,6 +37,7 @@ class Report:
             "outcomes": [outcome.to_json() for outcome in self.outcomes],
             "problems": [{"host": problem.host, "sentence": problem.sentence} for problem in self.problems],
             "left": None if self.left is None else [list(change.key) for change in self.left.changes],
+            "not_known": [asdict(problem) for problem in self.left.problems] if self.left else [],
             "interrupted": self.interrupted,
             "exit_code": self.exit_code,
         }
@@ -52,6 +53,12 @@ class Report:
         if self.left is None:
             return f"{told.capitalize()}; no host was left to look at again."
         if self.left.changes or self.left.problems:
-            rest = "; ".join(sorted({" ".join(change.key) for change in self.left.changes}))
-            return f"{told}. NOT converged, still to do: {rest or 'unknown, a host could not be read again'}."
+            return f"{told}. NOT converged: {_rest(self.left)}."
         return f"{told}. Looked again at {len(self.left.hosts)} hosts: as declared."
+
+
+def _rest(left: Plan) -> str:
+    """What a second look found to do, and what it could not find out."""
+    changes = "; ".join(sorted({" ".join(change.key) for change in left.changes}))
+    unknown = "; ".join(f"{one.host}: {one.sentence}" for one in left.problems)
+    return "; ".join([f"still to do: {changes}"] * bool(changes) + [f"not known: {unknown}"] * bool(unknown))

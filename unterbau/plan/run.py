@@ -20,6 +20,8 @@ from unterbau.plan.session import Session
 from unterbau.plan.text import plan_text
 from unterbau.secrets.hidden import redact
 
+LOOKS = 4  # after an apply, until every host that it changed can be read
+
 
 @contextmanager
 def planned(
@@ -74,11 +76,21 @@ def execute(run: Run, root: Path, tell: Callable[[str], None]) -> Report:
         interrupted = run.stopped
         if run.plan.changes and session.ready and not interrupted:
             run.stop()  # nothing is left that an interrupt should wait for
-            tell("reading again what was changed")
-            names = tuple(host.name for host in session.ready)
-            with planned(session.environment, root, names, lambda _line: None, lock=False) as (_again, left):
-                pass
+            left = _look_again(session, root, tell)
     except KeyboardInterrupt:
         interrupted = True
     problems = tuple(Problem(name, redact(why)) for name in sorted(session.problems) for why in session.problems[name])
     return Report(run.plan, run.outcomes(), problems, left, interrupted)
+
+
+def _look_again(session: Session, root: Path, tell: Callable[[str], None]) -> Plan:
+    """The plan of what was changed. Who could not be read is read again: what has just been started is busy."""
+    names = tuple(host.name for host in session.ready)
+    tell("reading again what was changed")
+    for more in reversed(range(LOOKS)):
+        with planned(session.environment, root, names, lambda _line: None, lock=False) as (_again, left):
+            pass
+        if not left.problems or not more:
+            break
+        tell(f"reading again, as {left.problems[0].host} could not be read: {left.problems[0].sentence}")
+    return left
