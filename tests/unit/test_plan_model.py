@@ -165,23 +165,24 @@ def test_the_report_says_what_a_second_look_could_not_find_out() -> None:
     assert both.endswith("still to do: wrk-1 base kernel | sysctl; not known: wrk-2: did not answer within 30 s.")
 
 
-@pytest.mark.parametrize(("silent", "looks", "known"), [(0, 1, True), (1, 2, True), (99, run.LOOKS, False)])
-def test_who_could_not_be_read_after_an_apply_is_read_again(
-    silent: int, looks: int, known: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("short", [{"problems": (Problem("wrk-2", "busy"),)}, {"changes": (FORWARD,)}])
+@pytest.mark.parametrize(("times", "looks"), [(0, 1), (1, 2), (99, run.LOOKS)])
+def test_what_is_not_as_declared_right_after_an_apply_is_looked_at_again(
+    short: dict[str, Any], times: int, looks: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked, told = list[int](), list[str]()
 
     @contextmanager
     def planned(*_arguments: object, **_options: object) -> Iterator[tuple[None, Plan]]:
         looked.append(1)
-        problems = (Problem("wrk-2", "busy"),) if len(looked) <= silent else ()
-        yield None, replace(CONVERGED, problems=problems)
+        yield None, replace(CONVERGED, **(short if len(looked) <= times else {}))
 
     monkeypatch.setattr(run, "planned", planned)
     session: Any = SimpleNamespace(ready=[], environment=None)
     left = run._look_again(session, tmp_path, told.append)
-    assert (len(looked), left.problems == ()) == (looks, known)
-    assert told[1:] == ["reading again, as wrk-2 could not be read: busy"] * (looks - 1)
+    assert (len(looked), left == CONVERGED) == (looks, times < run.LOOKS)
+    said = {"problems": "not known: wrk-2: busy", "changes": "still to do: wrk-1 base kernel | sysctl"}
+    assert told[1:] == [f"reading once more; {said[next(iter(short))]}"] * (looks - 1)
 
 
 def test_what_comes_from_a_node_cannot_rewrite_the_plan_on_a_screen() -> None:

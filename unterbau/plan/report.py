@@ -53,11 +53,11 @@ class Report:
         if self.left is None:
             return f"{told.capitalize()}; no host was left to look at again."
         if self.left.changes or self.left.problems:
-            return f"{told}. NOT converged: {_rest(self.left)}."
+            return f"{told}. NOT converged: {rest(self.left)}."
         return f"{told}. Looked again at {len(self.left.hosts)} hosts: as declared."
 
 
-def _rest(left: Plan) -> str:
+def rest(left: Plan) -> str:
     """What a second look found to do, and what it could not find out."""
     changes = "; ".join(sorted({" ".join(change.key) for change in left.changes}))
     unknown = "; ".join(f"{one.host}: {one.sentence}" for one in left.problems)

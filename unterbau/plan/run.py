@@ -15,12 +15,12 @@ from unterbau.declaration import Environment, load
 from unterbau.plan.collect import make_plan
 from unterbau.plan.execute import Run
 from unterbau.plan.model import Plan, Problem
-from unterbau.plan.report import CHANGES, DONE, FAILED, REFUSED, Report
+from unterbau.plan.report import CHANGES, DONE, FAILED, REFUSED, Report, rest
 from unterbau.plan.session import Session
 from unterbau.plan.text import plan_text
 from unterbau.secrets.hidden import redact
 
-LOOKS = 4  # after an apply, until every host that it changed can be read
+LOOKS = 4  # after an apply, until all that it changed is as declared
 
 
 @contextmanager
@@ -84,13 +84,13 @@ def execute(run: Run, root: Path, tell: Callable[[str], None]) -> Report:
 
 
 def _look_again(session: Session, root: Path, tell: Callable[[str], None]) -> Plan:
-    """The plan of what was changed. Who could not be read is read again: what has just been started is busy."""
+    """The plan of what was changed. What is not as declared or not known is read again: who just started is busy."""
     names = tuple(host.name for host in session.ready)
     tell("reading again what was changed")
     for more in reversed(range(LOOKS)):
         with planned(session.environment, root, names, lambda _line: None, lock=False) as (_again, left):
             pass
-        if not left.problems or not more:
+        if not more or not (left.changes or left.problems):
             break
-        tell(f"reading again, as {left.problems[0].host} could not be read: {left.problems[0].sentence}")
+        tell(f"reading once more; {rest(left)}")
     return left
