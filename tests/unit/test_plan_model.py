@@ -179,10 +179,21 @@ def test_what_is_not_as_declared_right_after_an_apply_is_looked_at_again(
 
     monkeypatch.setattr(run, "planned", planned)
     session: Any = SimpleNamespace(ready=[], environment=None)
-    left = run._look_again(session, tmp_path, told.append)
+    earlier: list[str] = []
+    left = run._look_again(session, tmp_path, told.append, earlier)
     assert (len(looked), left == CONVERGED) == (looks, times < run.LOOKS)
-    said = {"problems": "not known: wrk-2: busy", "changes": "still to do: wrk-1 base kernel | sysctl"}
-    assert told[1:] == [f"reading once more; {said[next(iter(short))]}"] * (looks - 1)
+    said = {"problems": "not known: wrk-2: busy", "changes": "still to do: wrk-1 base kernel | sysctl"}[
+        next(iter(short))
+    ]
+    assert earlier == [said] * (looks - 1)
+    assert told[1:] == [f"reading once more; {said}"] * (looks - 1)
+
+
+def test_a_report_tells_that_it_took_more_than_one_look() -> None:
+    report = Report(PLAN, (DONE,), (), CONVERGED, False, ("not known: wrk-2: busy",))
+    assert report.exit_code == 0
+    assert report.summary().endswith("as declared, at look 2; before that: not known: wrk-2: busy.")
+    assert report.to_json()["earlier_looks"] == ["not known: wrk-2: busy"]
 
 
 def test_what_comes_from_a_node_cannot_rewrite_the_plan_on_a_screen() -> None:

@@ -14,13 +14,17 @@ DONE, FAILED, CHANGES, REFUSED = 0, 1, 2, 3
 
 @dataclass(frozen=True)
 class Report:
-    """What an apply did. `left` is what a second look still found to do, or None if nothing was looked at again."""
+    """What an apply did. `left` is what the last look still found to do, or None if nothing was looked at again.
+
+    `earlier` is what the looks before it found, in words: as declared only later is not the same as at once.
+    """
 
     plan: Plan
     outcomes: tuple[Outcome, ...]
     problems: tuple[Problem, ...]
     left: Plan | None
     interrupted: bool
+    earlier: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -38,6 +42,7 @@ class Report:
             "problems": [{"host": problem.host, "sentence": problem.sentence} for problem in self.problems],
             "left": None if self.left is None else [list(change.key) for change in self.left.changes],
             "not_known": [asdict(problem) for problem in self.left.problems] if self.left else [],
+            "earlier_looks": list(self.earlier),
             "interrupted": self.interrupted,
             "exit_code": self.exit_code,
         }
@@ -54,7 +59,8 @@ class Report:
             return f"{told.capitalize()}; no host was left to look at again."
         if self.left.changes or self.left.problems:
             return f"{told}. NOT converged: {rest(self.left)}."
-        return f"{told}. Looked again at {len(self.left.hosts)} hosts: as declared."
+        later = f", at look {len(self.earlier) + 1}; before that: {' | '.join(self.earlier)}" if self.earlier else ""
+        return f"{told}. Looked again at {len(self.left.hosts)} hosts: as declared{later}."
 
 
 def rest(left: Plan) -> str:

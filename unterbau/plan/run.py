@@ -20,7 +20,7 @@ from unterbau.plan.session import Session
 from unterbau.plan.text import plan_text
 from unterbau.secrets.hidden import redact
 
-LOOKS = 4  # after an apply, until all that it changed is as declared
+LOOKS = 4  # after an apply, at most, until its hosts are as declared
 
 
 @contextmanager
@@ -70,27 +70,30 @@ def difference(agreed: Plan, found: Plan) -> str:
 
 def execute(run: Run, root: Path, tell: Callable[[str], None]) -> Report:
     """Carry out a plan, then look once more whether its hosts are now as declared."""
-    left, session = None, run.session
+    left, earlier, session = None, list[str](), run.session
     try:
         run.execute()
         interrupted = run.stopped
         if run.plan.changes and session.ready and not interrupted:
             run.stop()  # nothing is left that an interrupt should wait for
-            left = _look_again(session, root, tell)
+            left = _look_again(session, root, tell, earlier)
     except KeyboardInterrupt:
         interrupted = True
     problems = tuple(Problem(name, redact(why)) for name in sorted(session.problems) for why in session.problems[name])
-    return Report(run.plan, run.outcomes(), problems, left, interrupted)
+    return Report(run.plan, run.outcomes(), problems, left, interrupted, tuple(earlier))
 
 
-def _look_again(session: Session, root: Path, tell: Callable[[str], None]) -> Plan:
-    """The plan of what was changed. What is not as declared or not known is read again: who just started is busy."""
+def _look_again(session: Session, root: Path, tell: Callable[[str], None], earlier: list[str]) -> Plan:
+    """The plan of the hosts, once it has nothing to do, or the last of LOOKS; `earlier` gets what the others found.
+
+    On a busy host a service may look for seconds as if it were down, or be slow to answer.
+    """
     names = tuple(host.name for host in session.ready)
     tell("reading again what was changed")
-    for more in reversed(range(LOOKS)):
+    while True:
         with planned(session.environment, root, names, lambda _line: None, lock=False) as (_again, left):
             pass
-        if not more or not (left.changes or left.problems):
-            break
-        tell(f"reading once more; {rest(left)}")
-    return left
+        if len(earlier) == LOOKS - 1 or not (left.changes or left.problems):
+            return left
+        earlier.append(rest(left))
+        tell(f"reading once more; {earlier[-1]}")
