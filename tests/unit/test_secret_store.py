@@ -12,6 +12,8 @@ from typing import Any
 
 import pyrage
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,6 +22,11 @@ from unterbau.secrets import disk
 from unterbau.secrets.identity import new_identity
 from unterbau.secrets.payload import Contents, PayloadError, from_json, to_json
 from unterbau.secrets.store import New, Store, StoreError
+
+# Real ones, of this run alone: what somebody gives by mistake.
+AGE_KEY = str(pyrage.x25519.Identity.generate())
+CUT_OFF = AGE_KEY[:-10] + "\n"
+SSH_KEY = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()).decode()
 
 NOW = datetime(2026, 11, 22, 2, tzinfo=UTC)
 VALUE = "hunter2-canary-value"
@@ -233,7 +240,9 @@ def test_an_identity_that_others_can_read(store: Store, mode: int, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    "text", ["", "# only a comment\n", "AGE-SECRET-KEY-1NONSENSE\n", "age-encryption.org/v1\n", "\0"]
+    "text",
+    ["", "# only a comment\n", CUT_OFF, "age-encryption.org/v1\n", "\0"],
+    ids=["empty", "comment", "cut off", "not one", "binary"],
 )
 def test_an_identity_without_a_key(store: Store, text: str, tmp_path: Path) -> None:
     other = tmp_path / "bad.txt"
@@ -311,8 +320,8 @@ def test_others_with_a_key_can_open_it(store: Store, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("key", "shown"),
     [("age1nonsense", "'age1nonsense'"), ("", "''"), ("ssh-ed25519 AAAA", "'ssh-ed25519 AAAA'"),
-     ("AGE-SECRET-KEY-1QQQQQQ", "a private key"), ("-----BEGIN OPENSSH PRIVATE KEY-----", "a private key"),
-     ("x" * 500, "'x{20}…'")],
+     (AGE_KEY, "a private key"), (SSH_KEY, "a private key"), ("x" * 500, "'x{20}…'")],
+    ids=["nonsense", "nothing", "cut off", "age private", "ssh private", "long"],
 )  # fmt: skip
 def test_a_recipient_must_be_a_public_key(store: Store, key: str, shown: str) -> None:
     before = store.path.read_bytes()
