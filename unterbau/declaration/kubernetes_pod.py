@@ -26,6 +26,7 @@ from unterbau.declaration.kubernetes_names import (
     SecretNames,
     TimeZone,
 )
+from unterbau.declaration.problems import Inert
 
 Protocol = Literal["TCP", "UDP"]
 Concurrency = Literal["Forbid", "Replace", "Allow"]
@@ -118,8 +119,10 @@ class Container(Declaration):
     @model_validator(mode="after")
     def _probes_have_a_port(self) -> Container:
         tcp = [one.name for one in self.ports if one.protocol == "TCP"]
+        if any(isinstance(one.name, Inert) or isinstance(one.protocol, Inert) for one in self.ports):
+            return self  # the port that is missed may be the one that failed
         for field, probe in (("readiness", self.readiness), ("liveness", self.liveness)):
-            if probe is not None and probe.port is not None and probe.port not in tcp:
+            if probe is not None and isinstance(probe.port, str) and probe.port not in tcp:
                 raise rule(field, f"the port {probe.port!r}", f"a TCP port of its ports: {', '.join(tcp) or 'none'}")
         return self
 
