@@ -37,6 +37,11 @@ def members(view: View, cluster: K3s) -> list[str]:
     return list(dict.fromkeys(name for group in _groups(cluster) for name in view.groups.get(group, ())))
 
 
+def whole(view: View, cluster: K3s) -> bool:
+    """Whether its groups are known: what is missed may be of one that is misspelt."""
+    return view.inventory.complete and all(group in view.groups for group in _groups(cluster))
+
+
 def _groups(cluster: K3s) -> list[str]:
     return [group for group in (cluster.servers, cluster.agents) if group]
 
@@ -149,10 +154,11 @@ def registrations_fit(view: View) -> Iterator[Problem]:
     for cluster, _ in clusters(view):
         labels = [one for one in cluster.labels if view.collector.valid(one)]
         taints = [one for one in cluster.taints if view.collector.valid(one)]
-        for one in (*labels, *taints):
-            yield from _of_cluster(view, cluster, one)
         for label in labels:
+            yield from _of_cluster(view, cluster, label)
             yield from _may_label(view, label)
+        for taint in taints:
+            yield from _of_cluster(view, cluster, taint)
         yield from _once(view, labels, lambda one: (one.key,))
         yield from _once(view, taints, lambda one: (one.key, one.effect))
         for taint in taints:
@@ -165,7 +171,7 @@ def _of_cluster(view: View, cluster: K3s, one: NodeLabel | NodeTaint) -> Iterato
     outside = [name for name in view.groups.get(one.nodes, ()) if name not in inside]
     if one.nodes not in view.groups and view.inventory.complete:
         yield view.at(one, "nodes", repr(one.nodes), f"a group of nodes{near(one.nodes, view.groups)}")
-    elif outside and view.inventory.complete:
+    elif outside and view.inventory.complete and whole(view, cluster):
         said = f"nodes of the cluster ({' and '.join(_groups(cluster))})"
         yield view.at(one, "nodes", f"{', '.join(outside)} of {one.nodes}, in no group of k3s", said)
 

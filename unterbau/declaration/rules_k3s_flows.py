@@ -30,7 +30,8 @@ class Way(NamedTuple):
     def flow(self) -> str:
         """The flow that would open it, to be copied."""
         ports = ", ".join(map(str, self.ports)) + ("," if len(self.ports) == 1 else "")
-        who = f'source="{self.sources[0]}", target="{self.targets[0]}"'
+        source, target = (groups[0] if len(groups) == 1 else "all" for groups in (self.sources, self.targets))
+        who = f'source="{source}", target="{target}"'
         return f'Flow(name="…", {who}, protocol="{self.protocol}", ports=({ports}))'
 
 

@@ -10,10 +10,11 @@ from unterbau.declaration.base import Declaration
 from unterbau.declaration.endpoint import KubernetesEndpoint
 from unterbau.declaration.explain import near
 from unterbau.declaration.fields import repeated
+from unterbau.declaration.k3s import SERVER_TAINT, K3s
 from unterbau.declaration.kubernetes import BUILT_IN, KubernetesService
 from unterbau.declaration.kubernetes_pod import Container, KubernetesCronJob, KubernetesDeployment
 from unterbau.declaration.problems import Problem
-from unterbau.declaration.rules_k3s import clusters, members
+from unterbau.declaration.rules_k3s import clusters, members, whole
 from unterbau.declaration.secret import SecretRef
 from unterbau.declaration.view import View
 
@@ -22,6 +23,7 @@ NAMESPACED = (
     "kubernetes_network_policies", "kubernetes_deployments", "kubernetes_cron_jobs",
 )  # fmt: skip
 KINDS = ("kubernetes_namespaces", *NAMESPACED, "kubernetes_manifests")
+_REPELS = ("NoSchedule", "NoExecute")
 _OPEN = "default"  # the one namespace that is there by itself and may be used
 
 
@@ -139,20 +141,29 @@ def node_ports_once(view: View) -> Iterator[Problem]:
 
 
 def nodes_there(view: View) -> Iterator[Problem]:
-    """Some node has the labels that pods ask for; what Kubernetes sets itself is left to it."""
-    for cluster, _ in clusters(view) if view.inventory.complete else ():
-        labels = list(filter(view.collector.valid, cluster.labels))
-        if len(labels) < len(cluster.labels):
+    """Some node has the labels that pods ask for, and no taint that they do not tolerate: else they wait for ever."""
+    for cluster, _ in clusters(view):
+        if not whole(view, cluster) or not all(map(view.collector.valid, (*cluster.labels, *cluster.taints))):
             continue
-        nodes = {
-            node: {(one.key, one.value) for one in labels if node in view.groups.get(one.nodes, ())}
-            for node in members(view, cluster)
-        }
+        nodes = {node: _of_node(view, cluster, node) for node in members(view, cluster)}
         for one in _pods(view):
             wanted = {pair for pair in one.node_selector.items() if not _set_by_itself(pair[0])}
-            if wanted and not any(wanted <= has for has in nodes.values()):
+            fit = [taints for labels, taints in nodes.values() if wanted <= labels]
+            if wanted and not fit:
                 found = ", ".join(f"{key}={value}" for key, value in sorted(wanted))
                 yield view.at(one, "node_selector", found, "labels that a node has (labels of k3s)")
+            elif fit and all(taints - {*one.tolerates} for taints in fit):
+                keys = sorted(set[str].union(*fit) - {*one.tolerates})
+                found = f"{', '.join(one.tolerates) or 'nothing'}, but every node that it may run on has another taint"
+                yield view.at(one, "tolerates", found, f"the keys of one node's taints: {', '.join(keys)}")
+
+
+def _of_node(view: View, cluster: K3s, node: str) -> tuple[set[tuple[str, str]], set[str]]:
+    """(labels, keys of taints that keep pods away) that a node registers with."""
+    labels = {(one.key, one.value) for one in cluster.labels if node in view.groups.get(one.nodes, ())}
+    taints = {one.key for one in cluster.taints if node in view.groups.get(one.nodes, ()) and one.effect in _REPELS}
+    on_server = cluster.server_taint and node in view.groups.get(cluster.servers, ())
+    return labels, taints | ({SERVER_TAINT} if on_server else set())
 
 
 def _set_by_itself(key: str) -> bool:
