@@ -142,7 +142,8 @@ def node_ports_once(view: View) -> Iterator[Problem]:
 
 def nodes_there(view: View) -> Iterator[Problem]:
     """Some node has the labels that pods ask for, and no taint that they do not tolerate: else they wait for ever."""
-    for cluster, _ in clusters(view):
+    found = clusters(view)
+    for cluster, _ in found if len(found) == 1 else ():
         if not whole(view, cluster) or not all(map(view.collector.valid, (*cluster.labels, *cluster.taints))):
             continue
         nodes = {node: _of_node(view, cluster, node) for node in members(view, cluster)}
@@ -150,12 +151,12 @@ def nodes_there(view: View) -> Iterator[Problem]:
             wanted = {pair for pair in one.node_selector.items() if not _set_by_itself(pair[0])}
             fit = [taints for labels, taints in nodes.values() if wanted <= labels]
             if wanted and not fit:
-                found = ", ".join(f"{key}={value}" for key, value in sorted(wanted))
-                yield view.at(one, "node_selector", found, "labels that a node has (labels of k3s)")
+                said = ", ".join(f"{key}={value}" for key, value in sorted(wanted))
+                yield view.at(one, "node_selector", said, "labels that a node has (labels of k3s)")
             elif fit and all(taints - {*one.tolerates} for taints in fit):
                 keys = sorted(set[str].union(*fit) - {*one.tolerates})
-                found = f"{', '.join(one.tolerates) or 'nothing'}, but every node that it may run on has another taint"
-                yield view.at(one, "tolerates", found, f"the keys of one node's taints: {', '.join(keys)}")
+                said = f"{', '.join(one.tolerates) or 'nothing'}, but every node that it may run on has another taint"
+                yield view.at(one, "tolerates", said, f"the keys of one node's taints: {', '.join(keys)}")
 
 
 def _of_node(view: View, cluster: K3s, node: str) -> tuple[set[tuple[str, str]], set[str]]:
