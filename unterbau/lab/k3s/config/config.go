@@ -3,6 +3,7 @@ package config
 
 import (
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -111,6 +112,23 @@ func (c *Config) Critical() map[string]string {
 		"disable-network-policy":   fmt.Sprint(c.DisableNetworkPolicy),
 		"disable-cloud-controller": fmt.Sprint(c.DisableCloudController),
 	}
+}
+
+// secretKeys are shown by their name only, as K3s shows them.
+var secretKeys = []string{"token", "agent-token", "etcd-s3-access-key", "etcd-s3-secret-key", "datastore-endpoint"}
+
+// Arguments are all that was set, as flags, by their names, secrets masked.
+func (c *Config) Arguments() []string {
+	all := []string{}
+	for _, key := range slices.Sorted(maps.Keys(c.Raw)) {
+		for _, value := range c.Raw[key] {
+			if slices.Contains(secretKeys, key) {
+				value = "********"
+			}
+			all = append(all, "--"+key, value)
+		}
+	}
+	return all
 }
 
 func (c *Config) finish() error {

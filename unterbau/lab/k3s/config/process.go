@@ -8,7 +8,9 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"os/signal"
 	"runtime"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -51,7 +53,11 @@ type Process struct {
 	Err  error
 	// Last is what it wrote last, for a sentence about its end.
 	Last string
+	// Removed is set once etcd has said that its member was removed.
+	Removed bool
 }
+
+const removedText = "permanently removed from the cluster"
 
 // Child runs a part of this executable: `k3s <name> args…`.
 func Child(ctx context.Context, name string, args, env []string) (*Process, error) {
@@ -124,6 +130,7 @@ func (p *Process) copyLines(from io.ReadCloser) {
 		text, err := reader.ReadString('\n')
 		if len(text) > 1 {
 			p.Last = text[:len(text)-1]
+			p.Removed = p.Removed || strings.Contains(p.Last, removedText)
 			line(p.Name, p.Last)
 		}
 		if err != nil {
@@ -158,4 +165,9 @@ func (p *Process) End() error {
 		return fmt.Errorf("%s ended by itself: %s", p.Name, p.Last)
 	}
 	return fmt.Errorf("%s ended: %w: %s", p.Name, p.Err, p.Last)
+}
+
+// Signals is a context that ends when this program is asked to.
+func Signals() (context.Context, context.CancelFunc) {
+	return signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 }
