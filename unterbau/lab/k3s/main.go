@@ -14,7 +14,7 @@ import (
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/component-base/cli"
 	kubectl "k8s.io/kubectl/pkg/cmd"
-	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
+	cmdutil "k8s.io/kubectl/pkg/cmd/util"
 	controllers "k8s.io/kubernetes/cmd/kube-controller-manager/app"
 	proxy "k8s.io/kubernetes/cmd/kube-proxy/app"
 	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
@@ -43,7 +43,7 @@ func main() {
 
 // parts are Kubernetes' own programs.
 var parts = map[string]func() *cobra.Command{
-	"kube-apiserver":          func() *cobra.Command { return apiserver.NewAPIServerCommand() },
+	"kube-apiserver":          newAPIServer,
 	"kube-controller-manager": controllers.NewControllerManagerCommand,
 	"kube-scheduler":          func() *cobra.Command { return scheduler.NewSchedulerCommand() },
 	"kubelet":                 func() *cobra.Command { return kubelet.NewKubeletCommand(genericapiserver.SetupSignalContext()) },
@@ -66,7 +66,10 @@ func run(name string, arguments []string) error {
 		if os.Getenv("KUBECONFIG") == "" && os.Geteuid() == 0 {
 			os.Setenv("KUBECONFIG", config.Kubeconfig)
 		}
-		os.Exit(cli.RunNoErrOutput(kubectl.NewDefaultKubectlCommand()))
+		if err := cli.RunNoErrOutput(kubectl.NewDefaultKubectlCommand()); err != nil {
+			cmdutil.CheckErr(err)
+		}
+		return nil
 	case "ctr", "crictl":
 		return outside(name, arguments)
 	case "--version", "-v":

@@ -51,7 +51,7 @@ type Config struct {
 	DisableAgent, DisableCloudController                bool
 	DisableHelmController, DisableNetworkPolicy         bool
 	ProtectKernelDefaults                               bool
-	WriteKubeconfigMode                                 string
+	WriteKubeconfig, WriteKubeconfigMode                string
 	ContainerRuntimeEndpoint                            string
 	SupervisorMetrics                                   bool
 

@@ -33,6 +33,7 @@ var words = map[string]func(*Config) *string{
 	"server": func(c *Config) *string { return &c.Server }, "token": func(c *Config) *string { return &c.Token },
 	"agent-token": func(c *Config) *string { return &c.AgentToken }, "node-name": func(c *Config) *string { return &c.NodeName },
 	"node-ip": func(c *Config) *string { return &c.NodeIP }, "advertise-address": func(c *Config) *string { return &c.AdvertiseAddress },
+	"write-kubeconfig":            func(c *Config) *string { return &c.WriteKubeconfig },
 	"data-dir":                    func(c *Config) *string { return &c.DataDir },
 	"cluster-reset-restore-path":  func(c *Config) *string { return &c.ClusterResetRestorePath },
 	"cluster-cidr":                func(c *Config) *string { return &c.ClusterCIDR },
@@ -82,7 +83,7 @@ func defaults(role string) *Config {
 		Role: role, DataDir: DataDir,
 		ClusterCIDR: "10.42.0.0/16", ServiceCIDR: "10.43.0.0/16", ClusterDNS: "10.43.0.10", ClusterDomain: "cluster.local",
 		FlannelBackend: "vxlan", EgressSelectorMode: "agent", SecretsEncryptionProvider: "aescbc",
-		WriteKubeconfigMode: "0600", SnapshotName: "etcd-snapshot", SnapshotCron: "0 */12 * * *", SnapshotRetention: 5,
+		WriteKubeconfig: Kubeconfig, WriteKubeconfigMode: "0600", SnapshotName: "etcd-snapshot", SnapshotCron: "0 */12 * * *", SnapshotRetention: 5,
 		S3:  S3{Endpoint: "", Retention: 5},
 		Raw: map[string][]string{},
 	}

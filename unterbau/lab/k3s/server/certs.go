@@ -175,8 +175,8 @@ func (s *server) writeKubeconfigs() error {
 	if _, err := fmt.Sscanf(s.cfg.WriteKubeconfigMode, "%o", &mode); err != nil {
 		return fmt.Errorf("write-kubeconfig-mode %q is no mode", s.cfg.WriteKubeconfigMode)
 	}
-	if err := os.MkdirAll(filepath.Dir(config.Kubeconfig), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(s.cfg.WriteKubeconfig), 0o755); err != nil {
 		return err
 	}
-	return pki.Write(config.Kubeconfig, []byte(text), os.FileMode(mode))
+	return pki.Write(s.cfg.WriteKubeconfig, []byte(text), os.FileMode(mode))
 }

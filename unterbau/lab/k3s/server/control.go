@@ -114,8 +114,8 @@ func arguments(defaults map[string]string, said []string) []string {
 func (s *server) apiArguments() map[string]string {
 	ca, cert, key := s.etcdFiles()
 	said := map[string]string{
-		"advertise-address": s.cfg.AdvertiseAddress, "advertise-port": fmt.Sprint(config.APIPort),
-		"bind-address": "127.0.0.1", "secure-port": fmt.Sprint(config.InnerPort),
+		"advertise-address": s.cfg.AdvertiseAddress,
+		"bind-address":      "127.0.0.1", "secure-port": fmt.Sprint(config.InnerPort),
 		"allow-privileged": "true", "anonymous-auth": "false", "authorization-mode": "Node,RBAC",
 		"api-audiences":  "https://kubernetes.default.svc." + s.cfg.ClusterDomain + ",k3s",
 		"client-ca-file": s.tls("client-ca.crt"), "enable-admission-plugins": "NodeRestriction",

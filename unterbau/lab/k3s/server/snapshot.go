@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -12,8 +13,6 @@ import (
 	"time"
 
 	"github.com/robfig/cron/v3"
-	"go.etcd.io/etcd/client/v3/snapshot"
-	"go.uber.org/zap"
 
 	"unterbau.internal/k3s/config"
 	"unterbau.internal/k3s/s3"
@@ -139,12 +138,8 @@ func (s *server) save(ctx context.Context, to target) (result snapshotResult, er
 	now := time.Now().Round(time.Second)
 	name := fmt.Sprintf("%s-%s-%d", to.name, s.cfg.NodeName, now.Unix())
 	path := filepath.Join(to.dir, name)
-	settings, err := s.etcdSettings(s.etcdEndpoints())
-	if err != nil {
-		return result, err
-	}
 	config.Log("Saving etcd snapshot to %s", path)
-	if err := snapshot.Save(ctx, zap.NewNop(), settings, path); err != nil {
+	if err := s.copyDatabase(ctx, path); err != nil {
 		s.record(ctx, s.failedRecord(name, now, err))
 		return result, fmt.Errorf("failed to take etcd snapshot: %w", err)
 	}
@@ -163,6 +158,28 @@ func (s *server) save(ctx context.Context, to target) (result snapshotResult, er
 		return result, err
 	}
 	return result, s.reconcile(ctx, to)
+}
+
+// copyDatabase has the file whole or not at all; its last bytes are etcd's own checksum, which a restore compares.
+func (s *server) copyDatabase(ctx context.Context, path string) error {
+	from, err := s.etcd.Snapshot(ctx)
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	part, err := os.OpenFile(path+".part", os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	defer os.Remove(path + ".part")
+	defer part.Close()
+	if _, err := io.Copy(part, from); err != nil {
+		return err
+	}
+	if err := part.Sync(); err != nil {
+		return err
+	}
+	return os.Rename(path+".part", path)
 }
 
 func (s *server) upload(ctx context.Context, to target, path string, now time.Time) error {
