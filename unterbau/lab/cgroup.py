@@ -17,10 +17,10 @@ from unterbau.lab.errors import LabError
 
 _ROOT = Path("/sys/fs/cgroup")
 _V1_CONTROLLERS = ("cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids", "systemd")
-# What a container may open: null, zero, full, random, urandom, kmsg, tty, console, ptmx, pts, fuse, tun.
-_DEVICES = (
-    "c 1:3", "c 1:5", "c 1:7", "c 1:8", "c 1:9", "c 1:11", "c 5:0", "c 5:1", "c 5:2", "c 136:*", "c 10:229", "c 10:200",
-)  # fmt: skip
+# What a machine may open: null, zero, full, random, urandom, kmsg, tty, console, ptmx, pts, fuse, tun. Nodes of others it
+# may make, and not open: a container runtime inside hands that on to each container, and can only hand on what it has.
+_OPENED = ("1:3", "1:5", "1:7", "1:8", "1:9", "1:11", "5:0", "5:1", "5:2", "136:*", "10:229", "10:200")
+_DEVICES = (*(f"c {number} rwm" for number in _OPENED), "c *:* m", "b *:* m")
 
 
 def _unified() -> Path:
@@ -57,7 +57,7 @@ class Group:
         if limits.exists():
             (limits / "devices.deny").write_text("a")
             for device in _DEVICES:
-                (limits / "devices.allow").write_text(f"{device} rwm")
+                (limits / "devices.allow").write_text(device)
         return sorted([self.unified, *self._v1()], key=lambda directory: directory.is_relative_to(_ROOT / "devices"))
 
     def populated(self) -> bool:

@@ -1,4 +1,8 @@
-"""A machine's drives: files of a fixed size, each with a file system of its own, mounted before it boots."""
+"""A machine's drives: files of a fixed size, each with a file system of its own, mounted before it boots.
+
+The files are sparse: a drive takes on the host what was written to it. What lives on an overlay elsewhere in a machine
+cannot live on one here: containers (an overlay on an overlay), what the kubelet measures, and etcd's log.
+"""
 
 from __future__ import annotations
 
@@ -14,16 +18,17 @@ from unterbau.lab.layout import Machine
 
 @dataclass(frozen=True)
 class Drive:
-    """One drive; a machine sees it as /mnt/NAME."""
+    """One drive; a machine sees it as /mnt/NAME, or as the folder it is for."""
 
     name: str
     filesystem: str
     size_mib: int
+    folder: str = ""
 
     @property
     def path(self) -> str:
         """Where a machine has it."""
-        return f"/mnt/{self.name}"
+        return self.folder or f"/mnt/{self.name}"
 
     def image(self, machine: Machine) -> Path:
         """The file behind it."""
@@ -33,8 +38,18 @@ class Drive:
 OBJECTS = Drive("drive-1", "xfs", 2048)
 # Two, on file systems of their own: an audit device that cannot write must not take the other one with it. ext4,
 # because XFS begins at 300 MiB.
-DRIVES = (OBJECTS, Drive("audit-1", "ext4", 64), Drive("audit-2", "ext4", 64))
-_FORMAT = {"xfs": ("mkfs.xfs", "-q"), "ext4": ("mkfs.ext4", "-q", "-m", "0")}  # no reserve: full is full, for root too
+DRIVES = (
+    OBJECTS,
+    Drive("audit-1", "ext4", 64),
+    Drive("audit-2", "ext4", 64),
+    Drive("rancher", "ext4", 4096, "/var/lib/rancher"),  # etcd, images and containers
+    Drive("kubelet", "ext4", 1024, "/var/lib/kubelet"),  # pods' volumes and logs
+)
+# No reserve: full is full, for root too. A new file reads as zeros: nothing needs to be written over, now or later.
+_FORMAT = {
+    "xfs": ("mkfs.xfs", "-q"),
+    "ext4": ("mkfs.ext4", "-q", "-m", "0", "-E", "assume_storage_prezeroed=1,lazy_journal_init=1"),
+}
 
 
 def make(machine: Machine) -> None:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from unterbau.lab import faults, host_limits, keys, machine, network, rootfs, secrets, ssh
+from unterbau.lab import faults, host_limits, inside, keys, machine, network, rootfs, secrets, ssh
 from unterbau.lab.cgroup import Group, other_groups
 from unterbau.lab.errors import LabError
 from unterbau.lab.layout import Lab, Machine
@@ -79,7 +79,7 @@ def _repair(lab: Lab, say: Say) -> Outcome:
         _private_directory(lab.state)
         keys.ensure(lab)
         for one in lab.machines:
-            machine.prepare(lab, one, base)
+            inside.prepare(lab, one, base)
     started = time.monotonic()
     made = ["secrets"] if secrets.ensure(lab) else []
     limits = ["host limits"] if host_limits.lift(lab) else []
