@@ -72,7 +72,7 @@ READY = r"s/^\[\([+-]\)\]\([a-z_]*\) .*/ready \2 \1/p"
 
 
 def samples(output: Iterable[str]) -> Samples:
-    """Of Prometheus' text format those that we read; other lines are left out. Source: Prometheus, exposition formats."""
+    """Those that we read, of Prometheus' text format; other lines are left out."""
     found: Samples = defaultdict(list)
     for line in output:
         if (matched := LINE.fullmatch(line)) and matched["name"] in WANTED:
