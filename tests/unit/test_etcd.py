@@ -7,8 +7,11 @@ from dataclasses import replace
 
 import pytest
 
+from deploys.etcd import secret_of
 from facts.etcd import decimal, hexadecimal
 from facts.etcd_metrics import quantile, samples
+from unterbau.declaration import K3s, SecretRef
+from unterbau.declaration.s3 import S3User
 from unterbau.domain import etcd
 from unterbau.domain.etcd import Snapshot
 from unterbau.domain.quorum import Verdict
@@ -84,3 +87,24 @@ def test_a_quantile_is_as_prometheus_has_it() -> None:
     assert quantile([({"le": "0.001"}, 0.0), ({"le": "+Inf"}, 4.0)]) == pytest.approx(0.001)
     assert quantile([({"le": "+Inf"}, 0.0)]) is None
     assert quantile([]) is None
+
+
+def test_the_keys_of_snapshots_are_only_in_the_secret() -> None:
+    cluster = K3s(snapshot_bucket="snapshots", snapshot_user="k3s", snapshot_folder="k3s/lab", snapshots_kept=8)
+    user = S3User(name="k3s", secret=SecretRef("storage/k3s"))
+    secret = secret_of(cluster, user, "s3.lab.internal:9443", "a certificate\n")
+    assert (secret.name, secret.namespace, secret.type) == (
+        "k3s-etcd-snapshot-s3",
+        "kube-system",
+        "etcd.k3s.cattle.io/s3-config-secret",
+    )
+    assert secret.fields == {"etcd-s3-secret-key": SecretRef("storage/k3s")}
+    assert secret.open_fields == {
+        "etcd-s3-access-key": "k3s",
+        "etcd-s3-bucket": "snapshots",
+        "etcd-s3-endpoint": "s3.lab.internal:9443",
+        "etcd-s3-endpoint-ca": "a certificate\n",
+        "etcd-s3-folder": "k3s/lab",
+        "etcd-s3-region": "us-east-1",
+        "etcd-s3-retention": "8",
+    }
