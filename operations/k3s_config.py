@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pyinfra.api import HiddenValue
@@ -68,7 +68,7 @@ class Node:
     names: Sequence[str] = ()  # further names and addresses of this server's API
     labels: Sequence[str] = ()  # "key=value", given when it registers
     taints: Sequence[str] = ()  # "key=value:Effect"
-    files: Mapping[str, HiddenValue] = field(default_factory=dict)  # {path: text} of certificates and of registries
+    files: Mapping[str, str | HiddenValue] = field(default_factory=dict)  # {path: text} of certificates and of registries
 
     @property
     def address(self) -> str:
@@ -272,10 +272,14 @@ def _yaml(value: object) -> str:
     return HEADER + json.dumps(value, indent=2) + "\n"
 
 
-def read_at_start(node: Node) -> list[str]:
-    """The files whose change takes a restart."""
-    hardening = [AUDIT_POLICY, ADMISSION] if node.role == "server" else []
-    return [CONFIG, node.unit_file, REGISTRIES, *hardening, *(path for path in node.files if path != REGISTRIES)]
+def open_files(node: Node) -> list[str]:
+    """The files of it that hold no secret."""
+    return [node.unit_file, *([AUDIT_POLICY, ADMISSION] if node.role == "server" else [])]
+
+
+def secret_files(node: Node) -> list[str]:
+    """Those that may hold one: of them the digest is read only."""
+    return [CONFIG, REGISTRIES, *sorted(path for path in node.files if path != REGISTRIES)]
 
 
 def unit_text(node: Node) -> str:
@@ -284,7 +288,7 @@ def unit_text(node: Node) -> str:
     KillMode=process: pods live on while K3s restarts. The binary is told by the unit alone: K3s unpacks itself and
     runs from elsewhere.
     """
-    digests = f"umask 077; sha256sum {' '.join(read_at_start(node))} > {STARTED_WITH} 2>/dev/null; :"
+    digests = f"umask 077; sha256sum {' '.join(secret_files(node) + open_files(node))} > {STARTED_WITH} 2>/dev/null; :"
     return HEADER + "\n".join(
         [
             "[Unit]",
@@ -316,16 +320,13 @@ def unit_text(node: Node) -> str:
     )
 
 
-def wanted_files(node: Node, config: HiddenValue) -> dict[str, Wanted]:
-    """{path: what should be there}, config.yaml last: it is what a process that starts meanwhile needs."""
+def wanted_files(node: Node, config: HiddenValue) -> dict[str, Wanted | None]:
+    """{path: what should be there}, config.yaml last: without it nothing starts."""
     hardening = {AUDIT_POLICY: audit_policy(), ADMISSION: admission()} if node.role == "server" else {}
+    registries = {} if REGISTRIES in node.files else {REGISTRIES: None}
     return {
+        **registries,
         **{path: Wanted(text, "600") for path, text in {**hardening, **node.files}.items()},
         node.unit_file: Wanted(unit_text(node)),
         CONFIG: Wanted(config, "600"),
     }
-
-
-def versions(names: Iterable[str]) -> str:
-    """Names in a sentence."""
-    return ", ".join(sorted(names))
