@@ -62,6 +62,7 @@ class Node(TypedDict):
     lab_machine: bool
     api: dict[str, bool] | None  # parts of its own /readyz: {"ping": True, "etcd": False}
     etcd: dict[str, bool] | None  # parts of its own etcd's /readyz
+    kubelet: bool  # says that it is healthy
     version: str | None  # of the API that it asks: "v1.34.4+k3s1"
     node: NodeState | None  # its own Node object
     certificates: dict[str, str]  # {path: end, UTC, ISO 8601} of those that K3s made here
@@ -154,7 +155,7 @@ class State(FactBase[Node | Unknown]):
     def process(self, output: list[str]) -> Node | Unknown:
         values = {name: value for name, _, value in (line.partition("=") for line in output if line[:1] != "/")}
         rows = [line.split("\t", 1) for line in output if "\t" in line and not line.startswith("/")]
-        said = {kind: text for kind, text in rows if kind in ("api", "health", "version", "node")}
+        said = {kind: text for kind, text in rows if kind in ("api", "health", "kubelet", "version", "node")}
         try:
             active, enabled, needs_reload = (values[name] for name in PROPERTIES)
             now = float(values["now"])
@@ -175,6 +176,7 @@ class State(FactBase[Node | Unknown]):
             "lab_machine": "lab machine" in output,
             "api": readyz(said.get("api", "")),
             "etcd": readyz(said.get("health", "")),
+            "kubelet": said.get("kubelet") == "ok",
             "version": _version(said.get("version", "")),
             "node": _node(said.get("node", "")),
             "certificates": dict(_ends(rows)),

@@ -15,6 +15,7 @@ CORDON = "unterbau.io/cordoned"  # annotation: why we cordoned it; a node withou
 ETCD_NAME = "etcd.k3s.cattle.io/node-name"
 ETCD_REMOVED = "etcd.k3s.cattle.io/removed-node-name"
 NODE_ARGS = "k3s.io/node-args"
+KUBELET_HEALTH = "http://127.0.0.1:10248/healthz"
 BY_SEMICOLONS = "'\\n' ';'"
 ROLE_LABEL = "node-role.kubernetes.io/"
 CONNECT_TIMEOUT_S = 2
@@ -131,9 +132,9 @@ def line_of(kind: str, command: str, name: str = "", joined: str = "-d '\\n'") -
 
 
 def asking_own(node: str, role: Literal["server", "agent"], port: int) -> str:
-    """Shell text that asks this node's own API, its etcd, and for its own Node: lines `version`, `node`, `api`, `health`.
+    """Shell text: lines `version`, `node`, `kubelet`, `api` and `health` of what this node's own parts say.
 
-    An agent asks through its own load balancer: a node may read itself.
+    `health` is etcd's. An agent asks through its own load balancer: a node may read itself.
     """
     login, at = (ADMIN, port) if role == "server" else (KUBELET, AGENT_PORT)
     ask, base = curl(login), f"https://127.0.0.1:{at}"
@@ -141,6 +142,7 @@ def asking_own(node: str, role: Literal["server", "agent"], port: int) -> str:
     asked = [
         line_of("version", f"{ask} {base}/version"),
         line_of("node", f"{ask} {own}"),
+        line_of("kubelet", f"{curl()} {KUBELET_HEALTH}"),
     ]
     if role == "server":
         asked.append(line_of("api", f"{ask} '{base}/readyz?verbose'", joined=BY_SEMICOLONS))

@@ -68,7 +68,9 @@ class Node:
     names: Sequence[str] = ()  # further names and addresses of this server's API
     labels: Sequence[str] = ()  # "key=value", given when it registers
     taints: Sequence[str] = ()  # "key=value:Effect"
-    files: Mapping[str, str | HiddenValue] = field(default_factory=dict)  # {path: text} of certificates and of registries
+    files: Mapping[str, str | HiddenValue] = field(
+        default_factory=dict
+    )  # {path: text} of certificates and of registries
 
     @property
     def address(self) -> str:
@@ -118,7 +120,11 @@ def config_yaml(node: Node, tokens: Tokens, through: str | None) -> str:
     way = {"cluster-init": True} if through is None else {"server": url_of(node, through)}
     if node.cluster.datastore and node.role == "server":
         way = {}  # who shares a datastore shares the cluster
-    values = {**way, **(_server(node, tokens) if node.role == "server" else _agent(node, tokens)), **_common(node)}
+    values = {
+        **way,
+        **(_server(node, tokens) if node.role == "server" else {"token": tokens.agent.unmask()}),
+        **_common(node),
+    }
     return HEADER + "".join(_entry(key, value) for key, value in values.items())
 
 
@@ -141,10 +147,6 @@ def _common(node: Node) -> dict[str, object]:
         "kubelet-arg": ["streaming-connection-idle-timeout=5m", f"tls-cipher-suites={CIPHERS}", *cluster.kubelet_args],
         "kube-proxy-arg": list(cluster.kube_proxy_args),
     }
-
-
-def _agent(node: Node, tokens: Tokens) -> dict[str, object]:
-    return {"token": tokens.agent.unmask()}
 
 
 def critical(cluster: Cluster) -> dict[str, str]:

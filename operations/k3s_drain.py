@@ -66,7 +66,7 @@ def _at_a_server(host: Host, node: Node, command: str, failing: str, hint: str) 
     if at is None:
         k3s_gate.say(host, f"{failing}: no server works; bring one back, then apply again")
         return False
-    done, output = at.run_shell_command(StringCommand(command), _sudo=host.current_op_global_sudo)
+    done, output = at.run_shell_command(StringCommand(command), _sudo=bool(at.data.get("_sudo")))
     if not done:
         k3s_gate.say(host, f"{failing}: {hint}: {' '.join(output.stderr_lines[-3:])}")
     return bool(done)

@@ -25,6 +25,7 @@ WAIT_S = 300  # a new member learns the whole database before it votes
 POLL_S = 1.0
 SUFFIX = 9  # a member's name is <node>-<8 hex>. Source: K3s, pkg/etcd/etcd.go, setName
 
+
 def node_of_member(name: str) -> str:
     """The node that a member is on, by its name."""
     return name[:-SUFFIX] if len(name) > SUFFIX and name[-SUFFIX] == "-" else name
@@ -32,7 +33,8 @@ def node_of_member(name: str) -> str:
 
 def works(api: ServerApi | None) -> bool:
     """Whether a server says that every part of it works."""
-    return bool(api and api["ready"]) and all(((api or {}).get("ready") or {}).values())
+    parts = api["ready"] if api is not None else None
+    return bool(parts) and all((parts or {}).values())
 
 
 def voters(node: Node, cluster: ClusterState) -> dict[str, bool]:
@@ -136,16 +138,24 @@ def _not_started(host: Host, node: Node) -> str | None:
     found = state_of(host, node)
     if isinstance(found, Unknown):
         return "its state could not be read"
-    if found["active"] != "active":
-        return f"{node.unit} is {found['active']}"
-    if found["node"] is None or not found["node"]["ready"]:
-        return "its Node is not ready" if found["node"] else "it has no Node"
-    if node.role == "agent":
-        return None
-    if not serves(found) or not all((found["etcd"] or {}).values()):
-        return _failing(found)
+    reason = next((sentence for wrong, sentence in _signs(node, found) if wrong), None)
+    if reason is not None or node.role == "agent":
+        return reason
     cluster = asked_here(host, node)
     return "its API could not be asked" if isinstance(cluster, Unknown) else unready(node, cluster, [node.node])
+
+
+def _signs(node: Node, found: Found) -> Iterator[tuple[bool, str]]:
+    """What would show that it is not there yet: (whether it is so, the words). The Node may still be as it was."""
+    yield found["active"] != "active", f"{node.unit} is {found['active']}"
+    if node.role == "server":
+        yield not serves(found) or not all((found["etcd"] or {}).values()), _failing(found)
+    yield not found["kubelet"], "its kubelet does not answer yet"
+    own = found["node"]
+    yield own is None, "it has no Node"
+    if own is not None:
+        yield not own["ready"], "its Node is not ready"
+        yield own["version"] != node.version, f"its kubelet is {own['version']}, not {node.version}"
 
 
 def _failing(found: Found) -> str:
@@ -210,6 +220,11 @@ def live_hosts(host: Host, node: Node) -> Iterator[tuple[Host, ClusterState]]:
         cluster = asked_there(by_name[name], name, node) if name in by_name else None
         if cluster is not None and works(cluster["servers"].get(name)):
             yield by_name[name], cluster
+
+
+def answering(node: Node, cluster: ClusterState) -> str | None:
+    """The first other server that works, as this one tells."""
+    return next((name for name in node.others if works(cluster["servers"].get(name))), None)
 
 
 def asked_there(other: Host, name: str, node: Node) -> ClusterState | None:
