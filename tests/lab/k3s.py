@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -16,6 +15,7 @@ from tests.lab.conftest import LabCommand
 
 LIMIT_S = 600
 PROBES_PER_S = 5
+STOP = "/run/prober-stop"  # on the machine: what is only killed here would go on there
 KUBECTL = "/usr/local/bin/k3s kubectl --kubeconfig /etc/rancher/k3s/k3s.yaml"
 INVENTORY = """\
 from unterbau.declaration import Node, SecretStore, endpoints, hosts
@@ -182,7 +182,10 @@ class Prober:
             f"https://127.0.0.1:6444/api/v1/nodes/{cluster.name(node)}"
         )
         # Each in the background: one that hangs must not keep the next one from being sent.
-        loop = f"while :; do {{ {ask}; date +%s.%N; }} & sleep {1 / PROBES_PER_S}; done"
+        loop = (
+            f"rm -f {STOP}; until test -e {STOP}; do {{ {ask}; date +%s.%N; }} & sleep {1 / PROBES_PER_S}; done; wait"
+        )
+        self._cluster, self._node = cluster, node
         command = ["shell", cluster.name(node), "--", "sh", "-c", loop]
         self._process = cluster.command.start(*command)
         self._lines: list[str] = []
@@ -195,11 +198,8 @@ class Prober:
 
     def stop(self) -> tuple[int, int]:
         """(requests, failed ones) since it began."""
-        self._process.terminate()
-        try:
-            self._process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-        self._reader.join(timeout=10)
+        self._cluster.on(self._node, f"touch {STOP}")
+        self._reader.join()
+        self._process.wait()
         codes = [line.split()[0] for line in self._lines if line.strip()]
         return len(codes), sum(code != "200" for code in codes)
