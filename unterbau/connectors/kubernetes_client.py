@@ -1,0 +1,192 @@
+"""Requests to a Kubernetes API: the official dynamic client builds them, our connections through nodes carry them.
+
+A server that goes away is replaced by another one while patience lasts. Everything that is sent may be sent again:
+applies say the whole state, deletions and patches name the very object by its uid.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import gevent
+import requests
+from gevent.lock import BoundedSemaphore
+from kubernetes.client import ApiClient, Configuration
+from kubernetes.client.exceptions import ApiException
+from kubernetes.dynamic import DynamicClient
+from kubernetes.dynamic.resource import Resource
+
+from unterbau.connectors.endpoint import EndpointError, NotThereError
+from unterbau.connectors.members import LOOK_AGAIN_S
+from unterbau.connectors.tunnel import OPEN_TIMEOUT_S
+
+ANSWER_TIMEOUT_S = 30  # an apply passes admission, which may ask others
+CONNECTIONS = 4  # at once
+BUSY = (429, 500, 503, 504)  # an API server that starts, ends, or has lost etcd's leader for a moment
+
+
+class Way(Protocol):
+    """How servers are reached."""
+
+    unguarded: bool
+
+    def url(self, patience_s: float) -> str:
+        """Where a server answers; NotThereError."""
+
+    def session(self) -> requests.Session:
+        """HTTP to any of them."""
+
+    def answers(self) -> bool:
+        """Whether any answers."""
+
+    def forget(self) -> None:
+        """Read the login anew."""
+
+    def lock(self, holder: str) -> None:
+        """Hold what the run's limit left out."""
+
+    def close(self) -> None:
+        """Give everything back."""
+
+
+class ApiError(EndpointError):
+    """The API said no. `status` is HTTP's, `causes` are [{reason, field, message}] of its Status."""
+
+    def __init__(self, status: int, reason: str, message: str, causes: list[dict[str, str]]) -> None:
+        super().__init__(message)
+        self.status, self.reason, self.causes = status, reason, causes
+
+
+@dataclass
+class _Answer:
+    """What the generated client wants of an HTTP answer."""
+
+    status: int
+    reason: str
+    data: bytes
+    headers: Any
+
+    @property
+    def response(self) -> _Answer:
+        return self
+
+    def read(self) -> bytes:
+        return self.data
+
+    def getheaders(self) -> Any:
+        return self.headers
+
+
+class KubernetesClient:
+    """Many requests at once, each over one of a few connections."""
+
+    def __init__(self, way: Way, patience_s: Callable[[], float]) -> None:
+        self.way, self._patience_s = way, patience_s
+        self._url = ""
+        self._free: list[requests.Session] = []
+        self._turns = BoundedSemaphore(CONNECTIONS)
+        api = ApiClient(Configuration(host=""))
+        api.rest_client = self
+        self._dynamic = DynamicClient(api, discoverer=lambda _client, _cache: None)
+
+    def call(self, method: str, path: str, body: Any = None, **options: Any) -> Any:
+        """The answer's JSON (or text); ApiError, or NotThereError where no server carried it out."""
+        try:
+            answer = self._dynamic.request(method, path, body=body, serialize=False, **options)
+        except ApiException as error:
+            raise _api_error(method, path, error) from None
+        text = answer.data.decode(errors="replace")
+        try:
+            return json.loads(text)
+        except ValueError:
+            return text
+
+    def resource(self, **described: Any) -> Resource:
+        """A kind of object as the dynamic client knows it: where its objects are."""
+        return Resource(client=self._dynamic, **described)
+
+    def at_once(self, calls: list[Callable[[], Any]]) -> list[Any]:
+        """The answers in order; what one raises is raised once all have ended."""
+        greenlets = [gevent.spawn(call) for call in calls]
+        gevent.joinall(greenlets)
+        return [greenlet.get() for greenlet in greenlets]
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._forget()
+        self.way.close()
+
+    def request(  # the generated client's signature
+        self, method: str, url: str, headers: dict[str, str], body: Any = None, **_options: Any
+    ) -> _Answer:
+        """One request, to another server if this one is gone; NotThereError."""
+        content = None if body is None else json.dumps(body)
+        deadline_s: float | None = None
+        while True:
+            try:
+                answer = self._once(method, url, headers, content)
+            except requests.RequestException as error:
+                found = f"the connection broke ({type(error).__name__})"
+                self._forget()
+            else:
+                if answer.status not in (*BUSY, 401) or _lasting(answer):
+                    return answer
+                found = f"status {answer.status}"
+                self._renew(answer.status)
+            deadline_s = deadline_s or time.monotonic() + self._patience_s()
+            if time.monotonic() >= deadline_s:
+                raise NotThereError(f"cannot {method} {url}: no server of the Kubernetes API carried it out: {found}")
+            gevent.sleep(LOOK_AGAIN_S)
+
+    def _once(self, method: str, url: str, headers: dict[str, str], content: str | None) -> _Answer:
+        with self._turns, self._session() as http:
+            answer = http.request(
+                method, (self._url or self._looked_up()) + url, data=content, allow_redirects=False,
+                headers={**headers, "Accept-Encoding": "identity"}, timeout=(OPEN_TIMEOUT_S, ANSWER_TIMEOUT_S),
+            )  # fmt: skip
+            return _Answer(answer.status_code, answer.reason, answer.content, answer.headers)
+
+    def _looked_up(self) -> str:
+        self._url = self.way.url(self._patience_s())
+        return self._url
+
+    @contextmanager
+    def _session(self) -> Iterator[requests.Session]:
+        url = self._url or self._looked_up()
+        http = self._free.pop() if self._free else self.way.session()
+        yield http
+        if url == self._url:
+            self._free.append(http)
+        else:  # another request found this server gone meanwhile
+            http.close()
+
+    def _renew(self, status: int) -> None:
+        if status == requests.codes.unauthorized:
+            self.way.forget()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._url = ""
+        while self._free:
+            self._free.pop().close()
+
+
+def _lasting(answer: _Answer) -> bool:
+    """Whether a 5xx says something about the request itself: a webhook that denies, an object that is broken."""
+    return answer.status == requests.codes.internal_server_error and b"failed calling webhook" in answer.data
+
+
+def _api_error(method: str, path: str, error: ApiException) -> ApiError:
+    try:
+        said = json.loads(error.body or "")
+    except ValueError:
+        said = {}
+    details = said.get("details") or {}
+    message = " ".join(str(said.get("message") or error.reason or "no reason given").split())
+    sentence = f"cannot {method} {path}: found status {error.status}: {message}"
+    return ApiError(int(error.status or 0), str(said.get("reason", "")), sentence, details.get("causes") or [])
