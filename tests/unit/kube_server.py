@@ -5,8 +5,9 @@ The program is the one that servers run too (`k3s`): it has etcd, kube-apiserver
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import os
-import secrets
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -30,6 +31,7 @@ from tests.unit.s3_server import free_ports
 from unterbau.artifacts import artifact
 from unterbau.artifacts.fetch import fetch
 from unterbau.artifacts.store import ContentStore
+from unterbau.connectors.endpoint import NotThereError
 from unterbau.connectors.kubernetes import KubernetesConnector
 from unterbau.connectors.tunnel import connect_directly, session, tls_context
 
@@ -205,3 +207,50 @@ def awaited(condition: Callable[[], bool], process: subprocess.Popen[bytes], log
         assert process.poll() is None, log.read_text(errors="replace")[-2000:]
         gevent.sleep(0.1)
     raise AssertionError(log.read_text(errors="replace")[-2000:])
+
+
+class Endpoint:
+    """`@kubernetes/…` on a server, as pyinfra has it, without an inventory and without nodes in between."""
+
+    def __init__(self, server: Server, **state: Any) -> None:
+        self.unguarded, self.there, self._server = False, True, server
+        one = object.__new__(KubernetesConnector)
+        data = SimpleNamespace(kubernetes=SimpleNamespace(members="servers", port=server.port))
+        one.host = SimpleNamespace(name="kubernetes", print_prefix="[kubernetes] ", data=data)  # type: ignore[assignment]
+        inventory = SimpleNamespace(get_group=lambda _name: [])
+        stage = {"current_stage": StateStage.Execute, "inventory": inventory, "ops": {}, "op_meta": {}, **state}
+        one.state = SimpleNamespace(**stage)  # type: ignore[assignment]
+        one._way = lambda: self  # type: ignore[method-assign]
+        one._keyring = lambda: SimpleNamespace(keyed_hash=keyed_hash)  # type: ignore[method-assign,assignment,return-value]
+        self.connector = one
+
+    def url(self, patience_s: float) -> str:
+        if not self.there:
+            raise NotThereError("cannot reach the Kubernetes API: no server answers")
+        return self._server.url
+
+    def session(self) -> requests.Session:
+        return self._server.session()
+
+    def answers(self) -> bool:
+        return self.there
+
+    def forget(self) -> None:
+        """Tests renew nothing."""
+
+    def lock(self, holder: str) -> None:
+        """Nobody else is here."""
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def ran(self, command: str | StringCommand) -> tuple[bool, str]:
+        """(whether it was done, what was said)."""
+        text = command if isinstance(command, StringCommand) else StringCommand(command)
+        done, output = self.connector.run_shell_command(text)
+        return done, output.output
+
+
+def keyed_hash(purpose: str, text: str) -> str:
+    """As the keyring's, with a key of the tests."""
+    return hmac.new(b"tests", f"{purpose}\0{text}".encode(), hashlib.sha256).hexdigest()

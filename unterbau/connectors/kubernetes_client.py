@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -91,7 +91,7 @@ class KubernetesClient:
         self._free: list[requests.Session] = []
         self._turns = BoundedSemaphore(CONNECTIONS)
         api = ApiClient(Configuration(host=""))
-        api.rest_client = self
+        api.rest_client = self  # type: ignore[assignment]  # ours carries requests
         self._dynamic = DynamicClient(api, discoverer=lambda _client, _cache: None)
 
     def call(self, method: str, path: str, body: Any = None, **options: Any) -> Any:
@@ -110,7 +110,7 @@ class KubernetesClient:
         """A kind of object as the dynamic client knows it: where its objects are."""
         return Resource(client=self._dynamic, **described)
 
-    def at_once(self, calls: list[Callable[[], Any]]) -> list[Any]:
+    def at_once(self, calls: Sequence[Callable[[], Any]]) -> list[Any]:
         """The answers in order; what one raises is raised once all have ended."""
         greenlets = [gevent.spawn(call) for call in calls]
         gevent.joinall(greenlets)
@@ -159,7 +159,11 @@ class KubernetesClient:
     def _session(self) -> Iterator[requests.Session]:
         url = self._url or self._looked_up()
         http = self._free.pop() if self._free else self.way.session()
-        yield http
+        try:
+            yield http
+        except BaseException:
+            http.close()
+            raise
         if url == self._url:
             self._free.append(http)
         else:  # another request found this server gone meanwhile

@@ -1,7 +1,7 @@
 """The servers of a Kubernetes cluster: which one answers, and whom deploys log in as.
 
 K3s keeps its administrator's certificate on every server. It is read through the node's SSH connection, whose host key
-is pinned, and stays in memory. Source: K3s, pkg/daemons/control/deps (client-admin.crt, client-admin.key, server-ca.crt).
+is pinned, and stays in memory. Source: K3s, pkg/daemons/control/deps.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ class Members(members.Members):
 
 
 def read_login(transport: Transport, *, sudo: bool) -> Login:
-    """The three files of one node; OSError, ValueError with what is missing. The key is in no log and in no file here."""
+    """The three files of one node; OSError, ValueError with what is missing. The key is in no log, and no file here."""
     channel = transport.open_session(timeout=OPEN_TIMEOUT_S)
     cat = "sudo -n cat --" if sudo else "cat --"
     try:

@@ -1,7 +1,7 @@
 """Who set which field of an object, as the API keeps it in `managedFields`.
 
-A path is a tuple of its parts: "f:replicas" a field, 'k:{"name":"web"}' an item of a list by its keys, 'v:"a"' a value of
-a set, "i:0" a place in a list. Source: Kubernetes, "Server-Side Apply" and the format FieldsV1 of structured-merge-diff.
+A path is a tuple of its parts: "f:replicas" a field, 'k:{"name":"web"}' an item of a list by its keys, 'v:"a"' a value
+of a set, "i:0" a place in a list. Source: Kubernetes, "Server-Side Apply"; structured-merge-diff, FieldsV1.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def manager_of(message: str) -> str:
 
 
 def operation_of(managed: Iterable[Mapping[str, Any]], manager: str) -> str:
-    """"Update" if a manager never applied, else "Apply": then it declares what it holds."""
+    """ "Update" if a manager never applied, else "Apply": then it declares what it holds."""
     found = {str(entry.get("operation")) for entry in managed if entry.get("manager") == manager}
     return "Update" if found == {"Update"} else "Apply"
 
