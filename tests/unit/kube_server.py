@@ -36,7 +36,7 @@ from unterbau.connectors.kubernetes import KubernetesConnector
 from unterbau.connectors.tunnel import connect_directly, session, tls_context
 
 STARTS_WITHIN_S = 90
-CONTROLLERS = "garbage-collector-controller,namespace-controller"
+CONTROLLERS = "garbage-collector-controller,namespace-controller,serviceaccount-controller"
 
 
 def program() -> Path:

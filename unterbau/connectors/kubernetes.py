@@ -7,6 +7,7 @@ of a Secret, only keyed hashes. What is asked with `cluster` is asked about the 
     LIST apiVersion/Kind/namespace {cluster, selector}      its objects, in every namespace for "-"
     OURS cluster                            [{api_version, kind, namespace, name, uid, resource_version}], every kind
     WITHIN namespace {cluster}              {ours, others}: what it holds
+    INSTANCES definition {cluster}          {ours, others}: the objects of a custom resource's kind
     COMPARE cluster [objects]               {PATH: what is there, and what an apply would make of it, dry run}
     APPLY PATH {object, cluster, force, adopt}              server-side apply as the manager "unterbau"
     STRIP PATH {fields}                     what people set by hand beside what is declared is taken off
@@ -44,7 +45,20 @@ LINES = 100
 class KubernetesConnector(EndpointConnector):
     """See the module. The client library is imported on first use: it is large."""
 
-    verbs = ("GET", "LIST", "OURS", "WITHIN", "COMPARE", "APPLY", "STRIP", "DELETE", "AWAIT", "LOGS", "HEALTH")
+    verbs = (
+        "GET",
+        "LIST",
+        "OURS",
+        "WITHIN",
+        "INSTANCES",
+        "COMPARE",
+        "APPLY",
+        "STRIP",
+        "DELETE",
+        "AWAIT",
+        "LOGS",
+        "HEALTH",
+    )
     layer = "k3s"
     _client: KubernetesClient | None = None
     _objects: Objects | None = None
@@ -112,6 +126,7 @@ class KubernetesConnector(EndpointConnector):
             "LIST": self._list,
             "OURS": lambda path, _body: self.objects.ours(path),
             "WITHIN": lambda path, body: self.objects.within(_name(path), body["cluster"]),
+            "INSTANCES": lambda path, body: self.objects.instances(_name(path), body["cluster"]),
             "COMPARE": lambda path, body: self.objects.compared(body, path),
             "APPLY": self._apply,
             "STRIP": lambda path, body: self.writes.strip(Ref.parse(path), body["fields"]),

@@ -24,10 +24,18 @@ from kubernetes.dynamic.resource import Resource
 from unterbau.connectors.endpoint import EndpointError, NotThereError
 from unterbau.connectors.members import LOOK_AGAIN_S
 from unterbau.connectors.tunnel import OPEN_TIMEOUT_S
+from unterbau.secrets.store import StoreError
 
 ANSWER_TIMEOUT_S = 30  # an apply passes admission, which may ask others
 CONNECTIONS = 4  # at once
-BUSY = (429, 500, 503, 504)  # an API server that starts, ends, or has lost etcd's leader for a moment
+BUSY = (429, 503, 504)  # an API server that starts, ends, or has lost etcd's leader for a moment
+PASSING = (
+    b"etcdserver:",
+    b"leader changed",
+    b"context deadline exceeded",
+    b"connection refused",
+    b"apiserver is shutting",
+)
 
 
 class Way(Protocol):
@@ -112,9 +120,13 @@ class KubernetesClient:
 
     def at_once(self, calls: Sequence[Callable[[], Any]]) -> list[Any]:
         """The answers in order; what one raises is raised once all have ended."""
-        greenlets = [gevent.spawn(call) for call in calls]
+        greenlets = [gevent.spawn(_kept, call) for call in calls]
         gevent.joinall(greenlets)
-        return [greenlet.get() for greenlet in greenlets]
+        ended = [greenlet.get() for greenlet in greenlets]
+        for _answer, error in ended:
+            if error is not None:
+                raise error
+        return [answer for answer, _error in ended]
 
     def close(self) -> None:
         """Give the connections back."""
@@ -134,7 +146,7 @@ class KubernetesClient:
                 found = f"the connection broke ({type(error).__name__})"
                 self._forget()
             else:
-                if answer.status not in (*BUSY, 401) or _lasting(answer):
+                if answer.status != requests.codes.unauthorized and not _passes(answer):
                     return answer
                 found = f"status {answer.status}"
                 self._renew(answer.status)
@@ -180,9 +192,19 @@ class KubernetesClient:
             self._free.pop().close()
 
 
-def _lasting(answer: _Answer) -> bool:
-    """Whether a 5xx says something about the request itself: a webhook that denies, an object that is broken."""
-    return answer.status == requests.codes.internal_server_error and b"failed calling webhook" in answer.data
+def _kept(call: Callable[[], Any]) -> tuple[Any, EndpointError | StoreError | None]:
+    """(answer, error): one that left its greenlet would be printed."""
+    try:
+        return call(), None
+    except (EndpointError, StoreError) as error:
+        return None, error
+
+
+def _passes(answer: _Answer) -> bool:
+    """Whether it may be carried out in a moment. Of 500s these are few: mostly it is the request itself."""
+    if answer.status == requests.codes.internal_server_error:
+        return any(word in answer.data for word in PASSING)
+    return answer.status in BUSY
 
 
 def _api_error(method: str, path: str, error: ApiException) -> ApiError:

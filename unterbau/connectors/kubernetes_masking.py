@@ -7,7 +7,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from unterbau.domain.kubernetes_object import HASHED, Manifest
+from unterbau.domain.kubernetes_object import HASHED, Manifest, Ref, hash_purpose
 from unterbau.secrets.hidden import Hidden
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"  # the whole object, values and all, in clear
@@ -21,18 +21,12 @@ def is_secret(manifest: Manifest) -> bool:
     return bool(manifest.get("apiVersion") == "v1" and manifest.get("kind") == "Secret")
 
 
-def purpose(cluster: str, manifest: Manifest, key: str) -> str:
-    """What a keyed hash is of: the same value elsewhere has another one."""
-    metadata = manifest.get("metadata") or {}
-    return f"kubernetes/{cluster}/{metadata.get('namespace')}/{metadata.get('name')}/{key}"
-
-
 def masked(found: dict[str, Any], cluster: str, keyed_hash: KeyedHash) -> dict[str, Any]:
     """An object as it may be shown; only Secrets differ."""
     if not is_secret(found):
         return found
     data = {
-        key: HASHED + keyed_hash(purpose(cluster, found, key), _decoded(text))
+        key: HASHED + keyed_hash(hash_purpose(cluster, Ref.of(found), key), _decoded(text))
         for key, text in (found.get("data") or {}).items()
     }
     metadata = dict(found.get("metadata") or {})

@@ -80,12 +80,13 @@ class Objects:
         kinds = self.kinds.all(namespaced=True)
         lists = self._client.at_once([partial(self._of_kind, kind, namespace=namespace) for kind in kinds])
         found = [one for of_kind in lists for one in of_kind if not is_made_by_another(one) and one["kind"] != "Lease"]
-        own = [one for one in found if (one["kind"], one["metadata"]["name"]) not in OF_A_NAMESPACE]
-        told = {f"{one['kind']} {one['metadata']['name']}": is_ours(one, cluster) for one in own}
-        return {
-            "ours": sorted(name for name, is_own in told.items() if is_own),
-            "others": sorted(name for name, is_own in told.items() if not is_own),
-        }
+        return _told([one for one in found if (one["kind"], one["metadata"]["name"]) not in OF_A_NAMESPACE], cluster)
+
+    def instances(self, definition: str, cluster: str) -> dict[str, list[str]]:
+        """{ours, others}: the objects of a CustomResourceDefinition's kind; none if there is no such kind."""
+        plural, _, group = definition.partition(".")
+        kinds = [kind for kind in self.kinds.all() if kind.name == plural and kind.group == group]
+        return _told([one for kind in kinds for one in self._of_kind(kind)], cluster)
 
     def compared(self, manifests: list[dict[str, Any]], cluster: str) -> dict[str, Any]:
         """{path: what there is, and what an apply would make of it} of declared objects; see `_compared`."""
@@ -193,6 +194,14 @@ def is_ours_alone(found: dict[str, Any], cluster: str) -> bool:
     notes = found["metadata"].get("annotations") or {}
     going = "deletionTimestamp" in found["metadata"]
     return notes.get(ANNOTATION) == cluster and not is_made_by_another(found) and not going
+
+
+def _told(found: list[dict[str, Any]], cluster: str) -> dict[str, list[str]]:
+    told = {f"{one['kind']} {one['metadata']['name']}": is_ours(one, cluster) for one in found}
+    return {
+        "ours": sorted(name for name, is_own in told.items() if is_own),
+        "others": sorted(name for name, is_own in told.items() if not is_own),
+    }
 
 
 def _identity(found: dict[str, Any]) -> dict[str, str]:

@@ -18,6 +18,7 @@ Path = tuple[str, ...]
 # Tools that people hold in their hands. What others set (controllers, operators, an autoscaler) they need.
 MANUAL = ("kubectl", "k9s", "node-fetch", "OpenAPI-Generator", "curl")
 _RESERVED = ("kubernetes.io", "k8s.io", "cattle.io")  # domains of labels that controllers set
+_FOLDERS = ("f:labels", "f:annotations")
 _OF_CONTROLLERS = ("f:status", "f:finalizers", "f:ownerReferences")
 
 
@@ -55,11 +56,13 @@ def by_hand(managed: Iterable[Mapping[str, Any]]) -> dict[Path, str]:
 def _is_reserved(path: Path) -> bool:
     if any(part in _OF_CONTROLLERS for part in path):
         return True
+    if path[-1] in _FOLDERS:  # what is in them counts, each by itself
+        return True
     folder = path[-2] if len(path) > 1 else ""
     domain = path[-1].removeprefix("f:").partition("/")[0] if "/" in path[-1] else ""
     ours_to_say = domain == "app.kubernetes.io"
     of_controllers = any(domain == one or domain.endswith(f".{one}") for one in _RESERVED)
-    return folder in ("f:labels", "f:annotations") and of_controllers and not ours_to_say
+    return folder in _FOLDERS and of_controllers and not ours_to_say
 
 
 def text(path: Path) -> str:

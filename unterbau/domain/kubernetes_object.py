@@ -77,6 +77,11 @@ def marked(manifest: Manifest, cluster: str) -> dict[str, Any]:
     return {**manifest, "metadata": metadata}
 
 
+def hash_purpose(cluster: str, ref: Ref, key: str) -> str:
+    """What a keyed hash of a Secret's value is of: the same value elsewhere has another one."""
+    return f"kubernetes/{cluster}/{ref.namespace}/{ref.name}/{key}"
+
+
 def owner_of(found: Manifest) -> str:
     """Whose an object is: the cluster in our mark; "" if nobody of ours made it, or the mark was taken off."""
     metadata = found.get("metadata") or {}
