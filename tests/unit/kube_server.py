@@ -153,6 +153,7 @@ def kubernetes(folder: Path) -> Iterator[Server]:
             f"--service-account-key-file={folder / 'accounts.key'}", "--service-cluster-ip-range=10.43.0.0/24",
             f"--service-account-signing-key-file={folder / 'accounts.key'}", "--authorization-mode=RBAC",
             "--service-account-issuer=https://kubernetes.default.svc", "--anonymous-auth=false",
+            "--allow-privileged=true",
         ],
         "kube-controller-manager": [
             f"--kubeconfig={folder / 'kubeconfig'}", "--leader-elect=false", f"--controllers={CONTROLLERS}",
