@@ -32,7 +32,7 @@ class _Going:
 
 @operation()
 def exactly(
-    declared: Sequence[Ref], *, cluster: str, deletions: Sequence[str] = (), problems: Sequence[str] = ()
+    declared: list[Ref], *, cluster: str, deletions: Sequence[str] = (), problems: Sequence[str] = ()
 ) -> Commands:
     """Of ours there is nothing but these.
 

@@ -175,7 +175,12 @@ class KubernetesConnector(EndpointConnector):
         )
 
     def _health(self) -> Any:
-        said = str(self.client.call("get", "/readyz", query_params=[("verbose", "")]))
+        from unterbau.connectors.kubernetes_client import ApiError  # noqa: PLC0415
+
+        try:
+            said = str(self.client.call("get", "/readyz", query_params=[("verbose", "")]))
+        except ApiError as error:  # not ready: its text says why
+            said = error.text
         checks = [line.partition(" ")[0] for line in said.splitlines() if line[:3] in ("[+]", "[-]")]
         version = self.client.call("get", "/version")
         return {"version": version["gitVersion"], "checks": {check[3:]: check[1] == "+" for check in checks}}

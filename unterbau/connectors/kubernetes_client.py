@@ -63,11 +63,11 @@ class Way(Protocol):
 
 
 class ApiError(EndpointError):
-    """The API said no. `status` is HTTP's, `causes` are [{reason, field, message}] of its Status."""
+    """The API said no. `status` is HTTP's, `causes` are [{reason, field, message}] of its Status, `text` is all."""
 
-    def __init__(self, status: int, reason: str, message: str, causes: list[dict[str, str]]) -> None:
+    def __init__(self, status: int, message: str, causes: list[dict[str, str]], text: str) -> None:
         super().__init__(message)
-        self.status, self.reason, self.causes = status, reason, causes
+        self.status, self.causes, self.text = status, causes, text
 
 
 @dataclass
@@ -208,11 +208,13 @@ def _passes(answer: _Answer) -> bool:
 
 
 def _api_error(method: str, path: str, error: ApiException) -> ApiError:
+    text = str(error.body or "")
     try:
-        said = json.loads(error.body or "")
+        said = json.loads(text)
     except ValueError:
         said = {}
-    details = said.get("details") or {}
+    causes = (said.get("details") or {}).get("causes") or []
     message = " ".join(str(said.get("message") or error.reason or "no reason given").split())
-    sentence = f"cannot {method} {path}: found status {error.status}: {message}"
-    return ApiError(int(error.status or 0), str(said.get("reason", "")), sentence, details.get("causes") or [])
+    where = path.partition("?")[0]
+    sentence = f"cannot {method.upper()} {where}: found status {error.status}: {message}"
+    return ApiError(int(error.status or 0), sentence, causes, text)
