@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
 from pyinfra_testing.util import FakeState
 
+from tests.unit import kube_server
 from unterbau.secrets import pki
 from unterbau.secrets.hidden import Hidden
 
@@ -33,3 +35,16 @@ def program_of_cases(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyP
     """In the cases of `openbao_snapshot.*` the program is one line: it has tests of its own."""
     if getattr(request.cls, "__name__", "").startswith("operations_openbao_snapshot_"):
         monkeypatch.setattr("operations.openbao_snapshot.PROGRAM_TEXT", "print('a snapshot')\n")
+
+
+@pytest.fixture(scope="session")
+def kube(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kube_server.Server]:
+    """A Kubernetes API with etcd behind it; a test takes a namespace of its own."""
+    with kube_server.kubernetes(tmp_path_factory.mktemp("kube")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def kube_endpoint(kube: kube_server.Server) -> kube_server.Endpoint:
+    """`@kubernetes/…` on it."""
+    return kube_server.Endpoint(kube)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -103,7 +104,7 @@ class Members(ABC):
         As soon as one is the `best` there is the others are not waited for, unless `every` one is wanted. They end by
         their own limits: killed while they wait inside paramiko they would leave its locks released twice.
         """
-        context = tls_context(self._roots())
+        context = self._context()
         self._ways(None)  # connects the nodes that the limit left out before anybody needs one
         asked = {gevent.spawn(self._ask, member, context): member for member in self.all}
         found = {member.host.name: SILENT for member in self.all}
@@ -113,7 +114,11 @@ class Members(ABC):
                 break
         return found
 
-    def _ask(self, member: Member, context: Any) -> str:
+    def _context(self) -> ssl.SSLContext:
+        """What a server is asked with: nobody in particular asks."""
+        return tls_context(self._roots())
+
+    def _ask(self, member: Member, context: ssl.SSLContext) -> str:
         try:
             with session(self.open, context) as http:
                 return self.ask(member, http)

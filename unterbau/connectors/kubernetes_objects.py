@@ -1,0 +1,221 @@
+"""What a Kubernetes API has, and what it would make of declared objects: by its own dry run, which changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+from kubernetes.dynamic.resource import Resource
+
+from unterbau.connectors.endpoint import EndpointError
+from unterbau.connectors.kubernetes_client import ApiError, KubernetesClient
+from unterbau.connectors.kubernetes_kinds import Kinds
+from unterbau.connectors.kubernetes_masking import KeyedHash, comparable, masked
+from unterbau.domain import kubernetes_fields as fields
+from unterbau.domain.kubernetes_object import (
+    ANNOTATION,
+    LABEL,
+    MANAGER,
+    Ref,
+    is_made_by_another,
+    is_ours,
+    normal,
+    owner_of,
+)
+
+METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+APPLY = {"content_type": "application/apply-patch+yaml", "field_manager": MANAGER}
+PATCH = {"content_type": "application/json-patch+json", "field_manager": MANAGER}
+PAGE, CONFLICT = 500, 409
+# What every namespace gets by itself, and what goes with it.
+OF_A_NAMESPACE = {("ServiceAccount", "default"), ("ConfigMap", "kube-root-ca.crt")}
+
+
+class Objects:
+    """Reads only."""
+
+    def __init__(self, client: KubernetesClient, keyed_hash: KeyedHash) -> None:
+        self._client, self._keyed_hash = client, keyed_hash
+        self.kinds = Kinds(client)
+
+    def get(self, ref: Ref) -> dict[str, Any] | None:
+        """As it is, values and all; None if it is not there, or its kind is not."""
+        kind = self.kinds.find(ref.api_version, ref.kind)
+        if kind is None:
+            return None
+        try:
+            found: dict[str, Any] = self._client.call("get", path_of(kind, ref))
+        except ApiError as error:
+            if error.status == 404:
+                return None
+            raise
+        return found
+
+    def shown(self, ref: Ref, cluster: str) -> dict[str, Any] | None:
+        """As it may be shown; None if it is not there."""
+        found = self.get(ref)
+        return found if found is None else masked(found, cluster, self._keyed_hash)
+
+    def listed(self, api_version: str, kind: str, namespace: str, selector: str, cluster: str) -> list[dict[str, Any]]:
+        """The objects of one kind, as they may be shown; EndpointError if there is no such kind."""
+        resource = self.kinds.find(api_version, kind)
+        if resource is None:
+            raise EndpointError(f"cannot list {api_version}/{kind}: the API has no such kind")
+        found = self._pages(resource.path(namespace=namespace or None), label_selector=selector or None)
+        whole = ({"apiVersion": api_version, "kind": kind, **one} for one in found)
+        return [masked(one, cluster, self._keyed_hash) for one in whole]
+
+    def ours(self, cluster: str) -> list[dict[str, str]]:
+        """[{api_version, kind, namespace, name, uid, resource_version}] with our mark, of every kind, sorted."""
+        calls = [partial(self._of_kind, kind, label_selector=f"{LABEL}={MANAGER}") for kind in self.kinds.all()]
+        found = [one for of_kind in self._client.at_once(calls) for one in of_kind]
+        return sorted(
+            (_identity(one) for one in found if is_ours_alone(one, cluster)),
+            key=lambda one: (one["kind"], one["namespace"], one["name"], one["api_version"]),
+        )
+
+    def within(self, namespace: str, cluster: str) -> dict[str, list[str]]:
+        """{ours, others}: what a namespace holds, as "Kind name", without what comes with every one."""
+        kinds = self.kinds.all(namespaced=True)
+        lists = self._client.at_once([partial(self._of_kind, kind, namespace=namespace) for kind in kinds])
+        found = [one for of_kind in lists for one in of_kind if not is_made_by_another(one) and one["kind"] != "Lease"]
+        return _told([one for one in found if (one["kind"], one["metadata"]["name"]) not in OF_A_NAMESPACE], cluster)
+
+    def instances(self, definition: str, cluster: str) -> dict[str, list[str]]:
+        """{ours, others}: the objects of a CustomResourceDefinition's kind; none if there is no such kind."""
+        plural, _, group = definition.partition(".")
+        kinds = [kind for kind in self.kinds.all() if kind.name == plural and kind.group == group]
+        return _told([one for kind in kinds for one in self._of_kind(kind)], cluster)
+
+    def compared(self, manifests: list[dict[str, Any]], cluster: str) -> dict[str, Any]:
+        """{path: what there is, and what an apply would make of it} of declared objects; see `_compared`."""
+        refs = [Ref.of(manifest) for manifest in manifests]
+        calls = [partial(self._compared, *pair, cluster) for pair in zip(refs, manifests, strict=True)]
+        return {ref.path: answer for ref, answer in zip(refs, self._client.at_once(calls), strict=True)}
+
+    def _of_kind(self, kind: Resource, namespace: str | None = None, **options: Any) -> list[dict[str, Any]]:
+        """Their metadata. A kind whose own server does not answer, or that is gone since, has none."""
+        try:
+            found = list(
+                self._pages(kind.path(namespace=namespace), header_params={"Accept": METADATA_ONLY}, **options)
+            )
+        except ApiError as error:
+            if error.status in (404, 405):
+                return []
+            raise
+        return [{**one, "apiVersion": kind.group_version, "kind": kind.kind} for one in found]
+
+    def _pages(self, path: str, **options: Any) -> Iterator[dict[str, Any]]:
+        more = None
+        while True:
+            page = self._client.call("get", path, limit=PAGE, _continue=more, **_copied(options))
+            yield from page.get("items") or ()
+            more = (page.get("metadata") or {}).get("continue")
+            if not more:
+                return
+
+    def _compared(self, ref: Ref, manifest: dict[str, Any], cluster: str) -> dict[str, Any]:
+        """`live` and `result` (null if absent), whether it is `ours`, else whose; `conflicts`, `by_hand`; or why not.
+
+        `missing` is "kind" or "namespace" where the object cannot be there yet, `refused` is what the API says.
+        """
+        kind = self.kinds.find(ref.api_version, ref.kind)
+        if kind is None:
+            return {"missing": "kind"}
+        if kind.namespaced != bool(ref.namespace):
+            wanted = "a namespace, and has none" if kind.namespaced else "no namespace, and has one"
+            return {"refused": f"an object of this kind has {wanted}"}
+        live = self.get(ref)
+        try:
+            return self._dry_run(kind, ref, manifest, live, cluster)
+        except ApiError as error:
+            gone = error.status == 404 and live is None
+            return {"missing": "namespace"} if gone else {**self._found(live, cluster), "refused": str(error)}
+
+    def _found(self, live: dict[str, Any] | None, cluster: str) -> dict[str, Any]:
+        if live is None:
+            return {"live": None}
+        shown = normal(masked(live, cluster, self._keyed_hash))
+        deleting = "deletionTimestamp" in live["metadata"]
+        return {"live": shown, "ours": is_ours(live, cluster), "owner": owner_of(live), "deleting": deleting}
+
+    def _dry_run(
+        self, kind: Resource, ref: Ref, manifest: dict[str, Any], live: dict[str, Any] | None, cluster: str
+    ) -> dict[str, Any]:
+        answer = self._found(live, cluster)
+        if answer.get("deleting"):
+            return answer
+        body = comparable(manifest, live, cluster, self._keyed_hash)
+        managed = ((live or {}).get("metadata") or {}).get("managedFields") or []
+        answer["conflicts"], result = self.tried(kind, ref, body, managed)
+        if not all(one["by_hand"] for one in answer["conflicts"]):
+            return answer
+        if result is None:
+            force = {"dry_run": "All", "force_conflicts": "true", **APPLY}
+            result = self._client.call("patch", path_of(kind, ref), body=body, **force)
+        gone = self.removable(kind, ref, live, result) if live is not None else {}
+        answer["by_hand"] = [{"field": fields.text(path), "manager": who} for path, who in sorted(gone.items())]
+        _patch, left = fields.removal(result, list(gone))
+        answer["result"] = normal(masked(left, cluster, self._keyed_hash))
+        return answer
+
+    def tried(
+        self, kind: Resource, ref: Ref, body: Any, managed: list[dict[str, Any]]
+    ) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
+        """([{field, manager, by_hand}] that an apply meets, what it would make, if it meets none); ApiError."""
+        try:
+            return [], self._client.call("patch", path_of(kind, ref), body=body, dry_run="All", **APPLY)
+        except ApiError as error:
+            if error.status == CONFLICT and error.causes:
+                return fields.conflicts(error.causes, managed), None
+            raise
+
+    def removable(
+        self, kind: Resource, ref: Ref, live: dict[str, Any], result: dict[str, Any]
+    ) -> dict[fields.Path, str]:
+        """{path: manager} of what people set on an object beside what is declared, and that can be taken off again."""
+        alone = fields.by_hand(result["metadata"].get("managedFields") or ())
+        there = {path: who for path, who in alone.items() if fields.is_there(live, path)}
+        if not there:
+            return {}
+        patch, _left = fields.removal(live, list(there))
+        after = self._client.call("patch", path_of(kind, ref), body=patch, dry_run="All", **PATCH)
+        return {path: who for path, who in there.items() if not fields.is_there(after, path)}  # the rest are defaults
+
+
+def path_of(kind: Resource, ref: Ref) -> str:
+    """Where an object is; its parts are names, see Ref."""
+    return str(kind.path(name=ref.name, namespace=ref.namespace or None))
+
+
+def is_ours_alone(found: dict[str, Any], cluster: str) -> bool:
+    """Whether an object has our mark itself, not that of another one it was made of, and is not on its way out."""
+    notes = found["metadata"].get("annotations") or {}
+    going = "deletionTimestamp" in found["metadata"]
+    return notes.get(ANNOTATION) == cluster and not is_made_by_another(found) and not going
+
+
+def _told(found: list[dict[str, Any]], cluster: str) -> dict[str, list[str]]:
+    told = {f"{one['kind']} {one['metadata']['name']}": is_ours(one, cluster) for one in found}
+    return {
+        "ours": sorted(name for name, is_own in told.items() if is_own),
+        "others": sorted(name for name, is_own in told.items() if not is_own),
+    }
+
+
+def _identity(found: dict[str, Any]) -> dict[str, str]:
+    metadata = found["metadata"]
+    return {
+        "api_version": found["apiVersion"],
+        "kind": found["kind"],
+        "namespace": metadata.get("namespace", ""),
+        "name": metadata["name"],
+        "uid": metadata["uid"],
+        "resource_version": metadata["resourceVersion"],
+    }
+
+
+def _copied(options: dict[str, Any]) -> dict[str, Any]:
+    """The generated client writes into the headers that it is given."""
+    return {key: dict(value) if isinstance(value, dict) else value for key, value in options.items()}
