@@ -105,3 +105,18 @@ secrets_storage = (
     Secret(name="storage/root", kind=Password(length=40)),
     Secret(name="storage/kms-key", kind=RandomKey(size_bytes=32)),
 )
+
+# The API and its supervisor, etcd among servers, every kubelet (logs, probes of the API), and pods' packets in VXLAN.
+# An environment with another way between its nodes than VXLAN sets `flows_k3s` itself.
+flows_k3s = (
+    Flow(name="k3s-api", source="all", target="servers", protocol="tcp", ports=(6443,)),
+    Flow(name="k3s-etcd", source="servers", target="servers", protocol="tcp", ports=("2379-2380",)),
+    Flow(name="k3s-kubelet", source="all", target="all", protocol="tcp", ports=(10250,)),
+    Flow(name="k3s-vxlan", source="all", target="all", protocol="udp", ports=(8472,)),
+)
+
+# A server's token is also what an etcd snapshot is read with: the store keeps those that were replaced.
+secrets_k3s = (
+    Secret(name="k3s/token", kind=Password(length=48), rotate_after_days=365),
+    Secret(name="k3s/agent-token", kind=Password(length=48), rotate_after_days=365),
+)

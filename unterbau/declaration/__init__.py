@@ -1,8 +1,29 @@
 """The typed values that inventories and group data are made of."""
 
-from unterbau.declaration.endpoint import Endpoint, SecretStore, VaultEndpoint, endpoints
+from unterbau.declaration.endpoint import Endpoint, KubernetesEndpoint, SecretStore, VaultEndpoint, endpoints
 from unterbau.declaration.flow import Flow, flows_of
+from unterbau.declaration.k3s import K3s, K3sDatastore, NodeLabel, NodeTaint, RegistryMirror
 from unterbau.declaration.keys import PublicKeyFile, public_key_file
+from unterbau.declaration.kubernetes import (
+    KubernetesConfigMap,
+    KubernetesManifest,
+    KubernetesNamespace,
+    KubernetesNetworkPolicy,
+    KubernetesSecret,
+    KubernetesService,
+    KubernetesServiceAccount,
+    PolicyPort,
+    PolicyRule,
+    ServicePort,
+)
+from unterbau.declaration.kubernetes_pod import (
+    Container,
+    ContainerPort,
+    KubernetesCronJob,
+    KubernetesDeployment,
+    Probe,
+    Volume,
+)
 from unterbau.declaration.load import Environment, load
 from unterbau.declaration.node import Network, Node, hosts
 from unterbau.declaration.postgresql import PostgresqlLogin, PostgresqlServer
@@ -45,12 +66,15 @@ from unterbau.declaration.vault import (
 )
 
 __all__ = [
-    "AppRole", "Bucket", "BucketStatement", "CertificateAuthority", "CorsRule", "DeclarationError", "Endpoint",
-    "Environment", "Flow", "Journal", "Kernel", "KubernetesAuth", "KubernetesRole", "KvEntry", "LifecycleRule",
-    "Network", "Node", "ObjectStorage", "Operator", "Password", "Pki", "PostgresqlLogin", "PostgresqlServer",
-    "Problem", "PublicKeyFile", "RandomKey", "S3Endpoint", "S3Group", "S3Policy", "S3ServiceAccount", "S3Statement",
-    "S3User", "Secret", "SecretRef", "SecretStore", "SecurityUpgrades", "SshServer", "StoragePool", "TimeSync",
-    "VaultDatabase", "VaultDatabaseRole", "VaultEndpoint", "VaultMount", "VaultPolicy", "VaultServer",
-    "VaultStaticRole", "buckets_of", "collecting", "endpoints", "flows_of", "hosts", "kernel_of", "load",
-    "public_key_file", "secrets_of",
+    "AppRole", "Bucket", "BucketStatement", "CertificateAuthority", "Container", "ContainerPort", "CorsRule",
+    "DeclarationError", "Endpoint", "Environment", "Flow", "Journal", "K3s", "K3sDatastore", "Kernel",
+    "KubernetesAuth", "KubernetesConfigMap", "KubernetesCronJob", "KubernetesDeployment", "KubernetesEndpoint",
+    "KubernetesManifest", "KubernetesNamespace", "KubernetesNetworkPolicy", "KubernetesRole", "KubernetesSecret",
+    "KubernetesService", "KubernetesServiceAccount", "KvEntry", "LifecycleRule", "Network", "Node", "NodeLabel",
+    "NodeTaint", "ObjectStorage", "Operator", "Password", "Pki", "PolicyPort", "PolicyRule", "PostgresqlLogin",
+    "PostgresqlServer", "Probe", "Problem", "PublicKeyFile", "RandomKey", "RegistryMirror", "S3Endpoint", "S3Group",
+    "S3Policy", "S3ServiceAccount", "S3Statement", "S3User", "Secret", "SecretRef", "SecretStore", "SecurityUpgrades",
+    "ServicePort", "SshServer", "StoragePool", "TimeSync", "VaultDatabase", "VaultDatabaseRole", "VaultEndpoint",
+    "VaultMount", "VaultPolicy", "VaultServer", "VaultStaticRole", "Volume", "buckets_of", "collecting", "endpoints",
+    "flows_of", "hosts", "kernel_of", "load", "public_key_file", "secrets_of",
 ]  # fmt: skip

@@ -10,6 +10,17 @@ from unterbau.declaration.base import Declaration
 from unterbau.declaration.explain import near
 from unterbau.declaration.fields import repeated
 from unterbau.declaration.flow import Flow, is_flows
+from unterbau.declaration.k3s import K3s
+from unterbau.declaration.kubernetes import (
+    KubernetesConfigMap,
+    KubernetesManifest,
+    KubernetesNamespace,
+    KubernetesNetworkPolicy,
+    KubernetesSecret,
+    KubernetesService,
+    KubernetesServiceAccount,
+)
+from unterbau.declaration.kubernetes_pod import KubernetesCronJob, KubernetesDeployment
 from unterbau.declaration.masking import shown
 from unterbau.declaration.node import Network
 from unterbau.declaration.postgresql import PostgresqlServer
@@ -50,6 +61,7 @@ OPTIONAL_ONE: dict[str, type[Declaration]] = {
     "vault_kubernetes": KubernetesAuth,
     "postgresql_server": PostgresqlServer,
     "object_storage": ObjectStorage,
+    "k3s": K3s,
 }
 OPTIONAL_SEVERAL: dict[str, type[Declaration]] = {
     "vault_policies": VaultPolicy,
@@ -63,15 +75,29 @@ OPTIONAL_SEVERAL: dict[str, type[Declaration]] = {
     "s3_groups": S3Group,
     "s3_users": S3User,
     "s3_service_accounts": S3ServiceAccount,
+    "kubernetes_namespaces": KubernetesNamespace,
+    "kubernetes_service_accounts": KubernetesServiceAccount,
+    "kubernetes_config_maps": KubernetesConfigMap,
+    "kubernetes_secrets": KubernetesSecret,
+    "kubernetes_services": KubernetesService,
+    "kubernetes_network_policies": KubernetesNetworkPolicy,
+    "kubernetes_deployments": KubernetesDeployment,
+    "kubernetes_cron_jobs": KubernetesCronJob,
+    "kubernetes_manifests": KubernetesManifest,
 }
 # Names that several layers add to, each under a name of its own.
 UNITED: dict[Callable[[str], bool], type[Declaration]] = {is_flows: Flow, is_secrets: Secret, is_buckets: Bucket}
 DELETIONS, S3_DELETIONS = "vault_deletions", "s3_deletions"
+KUBERNETES_DELETIONS, K3S_REMOVED = "kubernetes_deletions", "k3s_removed"
 KNOWN = (
-    *REQUIRED, *OPTIONAL_ONE, *OPTIONAL_SEVERAL, DELETIONS, S3_DELETIONS, "flows", "secrets", "buckets",
+    *REQUIRED, *OPTIONAL_ONE, *OPTIONAL_SEVERAL, DELETIONS, S3_DELETIONS, KUBERNETES_DELETIONS, K3S_REMOVED,
+    "flows", "secrets", "buckets",
 )  # fmt: skip
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+")
 _DELETION = re.compile(r"[a-z-]+/[A-Za-z0-9._/-]+")
+_NODE = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")
+# A namespace is left out where the kind has none: Namespace/old.
+_KUBERNETES_DELETION = re.compile(r"[A-Z][A-Za-z0-9]*(/[a-z0-9-]+)?/[a-z0-9][a-z0-9.:-]*")
 _S3_DELETION = re.compile(r"(bucket|policy|group|user|service-account)/[A-Za-z0-9._-]+")
 
 
@@ -143,4 +169,10 @@ _TEXTS = {
     PACKAGES: (_PACKAGE, "a-package", "a Debian package's name: a-z, 0-9, '+', '-' and '.', two at least"),
     DELETIONS: (_DELETION, "policy/an-object", "kind and name of what may be deleted, for example policy/old-app"),
     S3_DELETIONS: (_S3_DELETION, "bucket/an-object", "kind and name of what may be deleted, for example bucket/old"),
+    KUBERNETES_DELETIONS: (
+        _KUBERNETES_DELETION,
+        "Kind/namespace/an-object",
+        "kind, namespace and name of what may be deleted: CronJob/team/old, or Namespace/old",
+    ),
+    K3S_REMOVED: (_NODE, "a-node", "the name of a node that leaves the cluster, or has left it"),
 }

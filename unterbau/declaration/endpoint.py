@@ -29,8 +29,18 @@ class VaultEndpoint(Declaration):
     cluster_port: Port = Field(8201, description="where members speak with each other")
 
 
-Endpoint = SecretStore | VaultEndpoint | S3Endpoint
-CONNECTORS: dict[type[Declaration], str] = {SecretStore: "store", VaultEndpoint: "vault", S3Endpoint: "s3"}
+class KubernetesEndpoint(Declaration):
+    """The API of a K3s cluster. It is reached through the SSH connections of its servers."""
+
+    name: Slug = Field("kubernetes", description="how the plan names it")
+    members: Group = Field("servers", description="the group of nodes that serve it: those of `k3s`")
+    port: Port = Field(6443, description="where their API listens")
+
+
+Endpoint = SecretStore | VaultEndpoint | S3Endpoint | KubernetesEndpoint
+CONNECTORS: dict[type[Declaration], str] = {
+    SecretStore: "store", VaultEndpoint: "vault", S3Endpoint: "s3", KubernetesEndpoint: "kubernetes",
+}  # fmt: skip
 
 
 _KINDS = " or ".join(f"{kind.__name__}(…)" for kind in CONNECTORS)
@@ -38,7 +48,7 @@ _KINDS = " or ".join(f"{kind.__name__}(…)" for kind in CONNECTORS)
 
 def endpoints(*declared: Endpoint) -> list[tuple[str, dict[str, Any]]]:
     """A group of an inventory whose hosts are no nodes; each has its declaration as the data
-    `store`, `vault` or `s3`."""
+    `store`, `vault`, `s3` or `kubernetes`."""
     return [_host(one) for one in declared]
 
 

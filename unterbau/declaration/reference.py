@@ -9,9 +9,30 @@ from typing import Any
 from pydantic.fields import FieldInfo
 
 from unterbau.declaration.base import Declaration
-from unterbau.declaration.endpoint import SecretStore, VaultEndpoint
+from unterbau.declaration.endpoint import KubernetesEndpoint, SecretStore, VaultEndpoint
 from unterbau.declaration.explain import unit_of
 from unterbau.declaration.flow import Flow
+from unterbau.declaration.k3s import K3s, K3sDatastore, NodeLabel, NodeTaint, RegistryMirror
+from unterbau.declaration.kubernetes import (
+    KubernetesConfigMap,
+    KubernetesManifest,
+    KubernetesNamespace,
+    KubernetesNetworkPolicy,
+    KubernetesSecret,
+    KubernetesService,
+    KubernetesServiceAccount,
+    PolicyPort,
+    PolicyRule,
+    ServicePort,
+)
+from unterbau.declaration.kubernetes_pod import (
+    Container,
+    ContainerPort,
+    KubernetesCronJob,
+    KubernetesDeployment,
+    Probe,
+    Volume,
+)
 from unterbau.declaration.node import Network, Node
 from unterbau.declaration.postgresql import PostgresqlLogin, PostgresqlServer
 from unterbau.declaration.s3 import (
@@ -85,6 +106,28 @@ TYPES: tuple[tuple[str, type[Declaration]], ...] = (
     ("a tuple under `s3_groups`", S3Group),
     ("a tuple under `s3_users`", S3User),
     ("a tuple under `s3_service_accounts`", S3ServiceAccount),
+    ("`k3s`", K3s),
+    ("`labels` of a K3s", NodeLabel),
+    ("`taints` of a K3s", NodeTaint),
+    ("`registries` of a K3s", RegistryMirror),
+    ("`datastore` of a K3s", K3sDatastore),
+    ("in `endpoints(…)` of an inventory", KubernetesEndpoint),
+    ("a tuple under `kubernetes_namespaces`", KubernetesNamespace),
+    ("a tuple under `kubernetes_service_accounts`", KubernetesServiceAccount),
+    ("a tuple under `kubernetes_config_maps`", KubernetesConfigMap),
+    ("a tuple under `kubernetes_secrets`", KubernetesSecret),
+    ("a tuple under `kubernetes_deployments`", KubernetesDeployment),
+    ("a tuple under `kubernetes_cron_jobs`", KubernetesCronJob),
+    ("`containers` of a KubernetesDeployment or KubernetesCronJob", Container),
+    ("`ports` of a Container", ContainerPort),
+    ("`volumes` of a Container", Volume),
+    ("`readiness` and `liveness` of a Container", Probe),
+    ("a tuple under `kubernetes_services`", KubernetesService),
+    ("`ports` of a KubernetesService", ServicePort),
+    ("a tuple under `kubernetes_network_policies`", KubernetesNetworkPolicy),
+    ("`ingress` and `egress` of a KubernetesNetworkPolicy", PolicyRule),
+    ("`ports` of a PolicyRule", PolicyPort),
+    ("a tuple under `kubernetes_manifests`", KubernetesManifest),
 )
 _WORDS = {
     "HostName": "host name", "DomainName": "domain name", "Address": "IPv4 address", "Cidr": "IPv4 CIDR",
@@ -108,6 +151,21 @@ _WORDS = {
     "Actions": "actions", "Prefixes": "texts", "Some[str]": "texts", "ConditionMap": "dict", "Origins": "origins",
     "Methods": "methods", "Headers": "names", "S3Statements": "statements", "Resources": "resources",
     "Names": "short names", "Slug | None": "short name",
+    "GroupOrNone": "group", "Flannel": "text", "PackagedMany": "names", "AltNames": "names",
+    "Many[Label]": "labels", "Many[Taint]": "taints", "ArtifactNames": "artifacts", "Many[Mirror]": "mirrors",
+    "Schedule": "cron schedule", "Bucketed": "bucket name", "UserOrNone": "access key", "Folder": "text",
+    "Datastore | None": "a datastore", "PackageNames": "Debian packages", "Arguments": "texts",
+    "LabelKey": "label's key", "LabelValue": "label's value", "TaintEffect": "text", "RegistryHost": "host",
+    "RegistryUrls": "URLs", "Ref | None": "SecretRef", "DatastoreUrls": "URLs",
+    "ObjectName": "name", "ObjectName | None": "name", "DottedName": "name", "DottedName | None": "name",
+    "CronJobName": "name", "PodSecurity": "text", "Labels": "dict", "FreeLabels": "dict",
+    "dict[DataKey, Text]": "dict", "dict[DataKey, Ref]": "dict", "SecretType": "text", "Containers": "containers",
+    "TimeZone": "time zone", "Concurrency": "text", "Image": "image", "Many[Text]": "texts",
+    "dict[EnvName, Text]": "dict", "SecretNames": "names", "ContainerPorts": "ports", "Volumes": "volumes",
+    "MaybeProbe": "a probe", "PortName": "port's name", "PortName | None": "port's name", "Protocol": "text",
+    "HttpPath": "path", "ServicePorts": "ports", "PolicyRules": "rules", "Cidr | None": "IPv4 CIDR",
+    "PolicyPorts": "ports", "Text | None": "text",
+    "dict[ValueName, Plain]": "dict",
 }  # fmt: skip
 
 
