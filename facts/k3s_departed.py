@@ -97,14 +97,15 @@ class Traces(FactBase[TracesState | Unknown]):
     def command(self) -> str:
         said = 'printf \'unit\\t%s\\t%s\\t%s\\n\' $u "$(systemctl is-active $u)" "$(systemctl is-enabled $u 2>&1)"'
         held = f'! test -e /run/systemd/system/$u.d/{HOLD} || echo "held $u"'
+        name = f"name=$(cat {ETCD}/name) && printf 'member\\t%s\\n' \"$name\""
         return "; ".join(
             (
                 f"for u in {' '.join(UNITS)}; do {said}; {held}; done",
-                f"if test -d {ETCD}/member/wal; then n=$(cat {ETCD}/name) && printf 'member\\t%s\\n' \"$n\" || exit 1; fi",
+                f"if test -d {ETCD}/member/wal; then {name} || exit 1; fi",
                 f"! test -e {PASSWORD} || echo password",
                 f"for p in {' '.join(UNIT_FILES)}; do ! test -e $p || printf 'path\\t%s\\n' $p; done",
                 f"for p in {' '.join(LINKS)}; do case $(readlink $p) in */k3s) printf 'path\\t%s\\n' $p;; esac; done",
-                f'for p in {" ".join(FOLDERS)}; do ! test -d $p || [ -z "$(find $p -mindepth 1 -print -quit)" ] || '
+                f'for p in {" ".join(FOLDERS)}; do ! test -d $p || [ -z "$(find $p -xdev ! -type d -print -quit)" ] || '
                 "printf 'path\\t%s\\n' $p; done",
                 f"while read -r _ at _; do case $at in {'|'.join(MOUNTS)}) printf 'mount\\t%s\\n' \"$at\";; esac; done "
                 "< /proc/self/mounts",

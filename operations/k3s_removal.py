@@ -22,7 +22,8 @@ from facts.k3s_departed import HOLD, PASSWORD_SECRET, KnownState, Traces, Traces
 from operations import k3s_removal_gate as gate
 from operations import k3s_removal_wipe
 from operations.config_file import Commands
-from operations.k3s_removal_gate import Cluster
+from operations.k3s_drain import KUBECTL
+from operations.k3s_removal_gate import Membership
 from unterbau import changes
 from unterbau.domain.etcd_membership import Findings, Member, Step, findings, steps
 from unterbau.domain.unknown import Unknown
@@ -46,7 +47,7 @@ class Goer:
 
 
 @operation()
-def departed(cluster: Cluster, *, node: str) -> Commands:
+def departed(cluster: Membership, *, node: str) -> Commands:
     """Nobody is in the cluster who was told to leave, and no machine's predecessor.
 
     The first server acts whose API is ready and which does not leave itself. One node leaves after the other, each
@@ -81,7 +82,7 @@ def departed(cluster: Cluster, *, node: str) -> Commands:
         yield from _leave(goer, cluster, node)
 
 
-def _actor(found: KnownState, cluster: Cluster) -> str | None:
+def _actor(found: KnownState, cluster: Membership) -> str | None:
     able = (name for name in cluster.servers if gate.serves(found, name) and _in_run(name))
     return next(able, None)
 
@@ -92,7 +93,7 @@ def _in_run(name: str) -> bool:
     return not hosts or hosts[0] in host.state.active_hosts
 
 
-def _findings(found: KnownState, members: Sequence[Member], cluster: Cluster) -> Findings:
+def _findings(found: KnownState, members: Sequence[Member], cluster: Membership) -> Findings:
     nodes, passwords = found["nodes"] or {}, found["passwords"] or ()
     disks = gate.disks(host.state, {*nodes, *passwords, *(one.node for one in members)} & set(cluster.declared))
     return findings(nodes, passwords, members, cluster.declared, list(cluster.removed), disks)
@@ -152,32 +153,32 @@ def _in_order(goers: Sequence[Goer], ordered: Sequence[Step]) -> list[Goer]:
     return sorted(goers, key=lambda goer: (min((turn[one.id] for one in goer.members), default=0), goer.name))
 
 
-def _leave(goer: Goer, cluster: Cluster, node: str) -> Commands:
+def _leave(goer: Goer, cluster: Membership, node: str) -> Commands:
     """Pods, members, Node, password; whatever an earlier run did of it is seen and not done again."""
-    name, kubectl = shlex.quote(goer.name), f"{shlex.quote(cluster.binary)} kubectl"
+    name = shlex.quote(goer.name)
     if goer.drained:
         # What it runs is moved within the budgets; a pod that belongs to nobody stops the drain, not the pod.
         yield StringCommand(
-            f"{kubectl} drain {name} --ignore-daemonsets --delete-emptydir-data"
+            f"{KUBECTL} drain {name} --ignore-daemonsets --delete-emptydir-data"
             f" --timeout={int(cluster.drain_timeout_s)}s"
         )
     for member in goer.members:
         yield gate.still_may_leave(cluster, node, member)
-        yield _remove(goer, member, kubectl)
+        yield _remove(goer, member)
         yield gate.until_gone(cluster, node, goer.name, [member.id], all_of_it=False)
     if not goer.whole:
         return
     if goer.node is not None:
-        yield StringCommand(f"{kubectl} delete node {name} --ignore-not-found --timeout=60s")
+        yield StringCommand(f"{KUBECTL} delete node {name} --ignore-not-found --timeout=60s")
     secret = shlex.quote(goer.name + PASSWORD_SECRET)
-    yield StringCommand(f"{kubectl} --namespace=kube-system delete secret {secret} --ignore-not-found")
+    yield StringCommand(f"{KUBECTL} --namespace=kube-system delete secret {secret} --ignore-not-found")
     yield gate.until_gone(cluster, node, goer.name, [one.id for one in goer.members], all_of_it=True)
 
 
-def _remove(goer: Goer, member: Member, kubectl: str) -> StringCommand:
+def _remove(goer: Goer, member: Member) -> StringCommand:
     """By K3s, which knows the member by the annotations of its Node; one that no Node speaks of, by etcd itself."""
     if goer.whole and goer.node is not None and goer.node["etcd_name"] == member.name:
-        return StringCommand(f"{kubectl} annotate node {shlex.quote(goer.name)} {REMOVE} --overwrite")
+        return StringCommand(f"{KUBECTL} annotate node {shlex.quote(goer.name)} {REMOVE} --overwrite")
     return StringCommand(calling("cluster/member/remove", json.dumps({"ID": decimal(member.id)})))
 
 
@@ -215,7 +216,7 @@ def _hold(unit: str, found: TracesState) -> Iterator[StringCommand]:
 
 
 @operation()
-def wiped(cluster: Cluster, *, node: str) -> Commands:
+def wiped(cluster: Membership, *, node: str) -> Commands:
     """On a machine that has left: nothing of K3s runs or lies there. Only after a server has said that it is out.
 
     Args:

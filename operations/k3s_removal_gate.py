@@ -23,13 +23,12 @@ POLL_S = 0.5
 
 
 @dataclass(frozen=True)
-class Cluster:
+class Membership:
     """What is declared: the servers in their order, the agents, and who is told to leave."""
 
     servers: Mapping[str, str]  # {name: address}
     agents: Sequence[str]
     removed: Mapping[str, str]  # {name: address, "" of a machine that is gone}
-    binary: str  # of k3s on every server
     port: int = 6443
     drain_timeout_s: int = 300
 
@@ -44,7 +43,7 @@ class Cluster:
         return {**self.servers, **{name: at for name, at in self.removed.items() if at}}
 
 
-def known(host: Host, cluster: Cluster, node: str) -> KnownState | Unknown:
+def known(host: Host, cluster: Membership, node: str) -> KnownState | Unknown:
     """Whom the server `node`, which is this host, knows."""
     found: KnownState | Unknown = host.get_fact(Known, node=node, servers=cluster.asked, port=cluster.port)
     return found
@@ -92,7 +91,7 @@ def _disk(machine: Host) -> Disk | None:
     return None if isinstance(found, Unknown) else Disk(found["member"], found["password"])
 
 
-def still_may_leave(cluster: Cluster, node: str, member: Member) -> FunctionCommand:
+def still_may_leave(cluster: Membership, node: str, member: Member) -> FunctionCommand:
     """Ask the arithmetic of this member's removal again; who has died since the plan was made counts."""
 
     def ask_quorum_again(state: State, host: Host, label: str) -> bool:  # noqa: ARG001  # pyinfra wants both
@@ -109,8 +108,8 @@ def still_may_leave(cluster: Cluster, node: str, member: Member) -> FunctionComm
     return _command(ask_quorum_again, member.label)
 
 
-def until_gone(cluster: Cluster, node: str, name: str, ids: Collection[str], *, all_of_it: bool) -> FunctionCommand:
-    """Wait until no member with one of these ids is there, and, for `all_of_it`, neither Node nor password of `name`."""
+def until_gone(cluster: Membership, node: str, name: str, ids: Collection[str], *, all_of_it: bool) -> FunctionCommand:
+    """Wait until none of these members is there, and, for `all_of_it`, neither Node nor password of `name`."""
 
     def wait_until_it_is_out(state: State, host: Host, name: str) -> bool:  # noqa: ARG001  # pyinfra wants both
         deadline = time.monotonic() + WAIT_S
@@ -145,7 +144,7 @@ def there(found: KnownState, name: str, ids: Collection[str], all_of_it: bool) -
     return f"there is still a password of {name}" if all_of_it and name in found["passwords"] else None
 
 
-def is_out(cluster: Cluster, name: str) -> FunctionCommand:
+def is_out(cluster: Membership, name: str) -> FunctionCommand:
     """Whether a server that serves says that nothing of `name` is in the cluster: then its data are nobody's."""
 
     def ask_whether_it_is_out(state: State, host: Host, name: str) -> bool:
@@ -155,7 +154,7 @@ def is_out(cluster: Cluster, name: str) -> FunctionCommand:
     return _command(ask_whether_it_is_out, name)
 
 
-def still_in(state: State, cluster: Cluster, name: str) -> str | None:
+def still_in(state: State, cluster: Membership, name: str) -> str | None:
     """Why the data of `name` may not be wiped, as words; None if a server says that it is out."""
     for server in state.inventory:
         node = server.data.get("node")

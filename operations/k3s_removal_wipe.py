@@ -22,7 +22,9 @@ for g in $(find /sys/fs/cgroup -type d '(' $groups ')' -prune); do
   else find $g -name cgroup.procs -exec cat {{}} + | xargs -r kill -9 2>/dev/null || true; fi
 done
 set +f
-pods() {{ sort -rk2 /proc/self/mounts | while read -r _ at _; do case $at in {"|".join(MOUNTS)}) echo "$at";; esac; done; }}
+pods() {{
+  sort -rk2 /proc/self/mounts | while read -r _ at _; do case $at in {"|".join(MOUNTS)}) echo "$at";; esac; done
+}}
 for try in $(seq 50); do
   pods | while read -r at; do umount "$at" 2>/dev/null || umount --lazy "$at" || true; done
   [ -n "$(pods)" ] || break
