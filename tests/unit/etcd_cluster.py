@@ -14,7 +14,7 @@ import ssl
 import subprocess
 import time
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -87,8 +87,8 @@ class Etcd:
         """Start these members, all without names, and wait until each answers."""
         chosen = [self.servers[name] for name in names or self.servers]
         for server in chosen:
-            log = (server.folder.parent / f"{server.name}.log").open("ab")
-            server.process = subprocess.Popen(self._arguments(server), stdout=log, stderr=log)
+            with (server.folder.parent / f"{server.name}.log").open("ab") as log:
+                server.process = subprocess.Popen(self._arguments(server), stdout=log, stderr=log)
         for server in chosen:
             self.until_ready(server)
 
@@ -115,14 +115,7 @@ class Etcd:
 
     def until_ready(self, server: Server) -> None:
         """Wait until it reads linearizably; AssertionError after WAIT_S."""
-        deadline = time.monotonic() + WAIT_S
-        while True:
-            try:
-                with urllib.request.urlopen(f"{server.metrics}/readyz", timeout=5):  # noqa: S310  # http, of ours
-                    return
-            except OSError:
-                assert time.monotonic() < deadline, f"{server.name} is not ready"
-                time.sleep(0.1)
+        until(lambda: _answers(f"{server.metrics}/readyz"), f"{server.name} is ready")
 
     def stop(self, *names: str) -> None:
         """Stop these members, all without names."""
@@ -149,6 +142,22 @@ class Etcd:
         """Read a key linearizably."""
         found = self.call(name, "kv/range", {"key": _base64(key.encode())}).get("kvs")
         return base64.b64decode(found[0]["value"]) if found else None
+
+
+def until(true: Callable[[], bool], what: str) -> None:
+    """Wait for it; AssertionError after WAIT_S."""
+    deadline = time.monotonic() + WAIT_S
+    while not true():
+        assert time.monotonic() < deadline, f"not within {WAIT_S} s: {what}"
+        time.sleep(0.1)
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=10):  # noqa: S310  # http, of ours
+            return True
+    except OSError:
+        return False
 
 
 def _base64(text: bytes) -> str:
