@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pyinfra import host
 from pyinfra.api import StringCommand, operation
 from pyinfra.api.command import PyinfraCommand
+from pyinfra.context import ctx_host
 
 from facts.k3s import CONFIG, ClusterState
 from facts.k3s import Node as Found
@@ -32,7 +33,7 @@ def founded(node: Node, tokens: Tokens) -> Commands:
         node: this server, as it should be.
         tokens: what servers and agents join with.
     """
-    found = k3s_gate.state_of(host, node)
+    found = k3s_gate.state_of(ctx_host.get(), node)
     if isinstance(found, Unknown):
         yield from _unread()
         return
@@ -46,7 +47,7 @@ def founded(node: Node, tokens: Tokens) -> Commands:
     if not founds and (k3s_ready.runs(found) or not found["has_data"]):
         host.noop("the cluster is there" if found["has_data"] else f"{node.node} joins the cluster")
         return
-    ready = k3s_ready.ready_of(host, node, tokens, found, founding=founds)
+    ready = k3s_ready.ready_of(ctx_host.get(), node, tokens, found, founding=founds)
     if isinstance(ready, str):
         yield from changes.refuse(ready)
         return
@@ -68,7 +69,7 @@ def server(node: Node, tokens: Tokens) -> Commands:
         node: this server, as it should be.
         tokens: what servers and agents join with.
     """
-    found = k3s_gate.state_of(host, node)
+    found = k3s_gate.state_of(ctx_host.get(), node)
     if isinstance(found, Unknown):
         yield from _unread()
         return
@@ -89,7 +90,7 @@ def joined(node: Node, tokens: Tokens) -> Commands:
         node: this agent, as it should be.
         tokens: what agents join with.
     """
-    found = k3s_gate.state_of(host, node)
+    found = k3s_gate.state_of(ctx_host.get(), node)
     if isinstance(found, Unknown):
         yield from _unread()
         return
@@ -107,7 +108,7 @@ def agent(node: Node, tokens: Tokens) -> Commands:
         node: this agent, as it should be.
         tokens: what agents join with.
     """
-    found = k3s_gate.state_of(host, node)
+    found = k3s_gate.state_of(ctx_host.get(), node)
     if isinstance(found, Unknown):
         yield from _unread()
         return
@@ -122,12 +123,12 @@ def _unread() -> Iterator[PyinfraCommand]:
 
 
 def _converged(node: Node, tokens: Tokens, found: Found) -> Commands:
-    cluster = k3s_ready.cluster_of(host, node, found)
+    cluster = k3s_ready.cluster_of(ctx_host.get(), node, found)
     for rule, sentence in k3s_ready.forbidden(node, found, cluster).items():
         if sentence is not None:
             yield from changes.rule(rule, passed=False, arithmetic=sentence)
             return
-    ready = k3s_ready.ready_of(host, node, tokens, found)
+    ready = k3s_ready.ready_of(ctx_host.get(), node, tokens, found)
     if isinstance(ready, str):
         yield from changes.refuse(ready)
         return

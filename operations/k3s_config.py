@@ -9,23 +9,23 @@ from dataclasses import dataclass, field
 
 from pyinfra.api import HiddenValue
 
-from facts.k3s import CONFIG, DATA, FOLDER, REGISTRIES, STARTED_WITH, UNITS, Role
+from facts.k3s import CONFIG, FOLDER, REGISTRIES, STARTED_WITH, UNITS, Role
 from operations.config_file import Wanted
+from operations.k3s_hardening import (
+    ADMISSION,
+    AUDIT_POLICY,
+    CIPHERS,
+    HEADER,
+    admission,
+    apiserver_arguments,
+    audit_policy,
+)
 from operations.service import UNIT_FOLDER
 
-HEADER = "# Written by unterbau: what is changed here by hand is undone by the next apply.\n"
-AUDIT_POLICY, ADMISSION = f"{FOLDER}/audit-policy.yaml", f"{FOLDER}/admission.yaml"
-AUDIT_LOG = f"{DATA}/server/logs/audit.log"
 DATASTORE_CA, DATASTORE_CERTIFICATE, DATASTORE_KEY = (
     f"{FOLDER}/datastore/{name}" for name in ("ca.crt", "client.crt", "client.key")
 )
 SERVER_TAINT = "node-role.kubernetes.io/control-plane=true:NoSchedule"
-# Forward secrecy and authenticated encryption only. Source: K3s hardening guide, CIS 1.2.29 and 4.2.12.
-CIPHERS = ",".join(
-    f"TLS_ECDHE_{key}_WITH_{cipher}"
-    for cipher in ("AES_256_GCM_SHA384", "AES_128_GCM_SHA256", "CHACHA20_POLY1305")
-    for key in ("ECDSA", "RSA")
-)
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/lib/cni"
 
 
@@ -177,7 +177,7 @@ def _server(node: Node, tokens: Tokens) -> dict[str, object]:
         **{name: _typed(value) for name, value in critical(cluster).items() if value != "false"},
         "disable": sorted(cluster.disable),
         "write-kubeconfig-mode": "0600",
-        "kube-apiserver-arg": [*_apiserver(), *cluster.apiserver_args],
+        "kube-apiserver-arg": [*apiserver_arguments(), *cluster.apiserver_args],
         "kube-controller-manager-arg": ["terminated-pod-gc-threshold=100"],
     }
     if cluster.port != 6443:
@@ -187,22 +187,6 @@ def _server(node: Node, tokens: Tokens) -> dict[str, object]:
 
 def _typed(value: str) -> str | bool:
     return True if value == "true" else value
-
-
-def _apiserver() -> list[str]:
-    """Source: K3s hardening guide, CIS 1.2."""
-    return [
-        "anonymous-auth=false",
-        "enable-admission-plugins=NodeRestriction,EventRateLimit",
-        f"admission-control-config-file={ADMISSION}",
-        f"audit-policy-file={AUDIT_POLICY}",
-        f"audit-log-path={AUDIT_LOG}",
-        "audit-log-maxage=30",
-        "audit-log-maxbackup=10",
-        "audit-log-maxsize=100",
-        "service-account-extend-token-expiration=false",
-        f"tls-cipher-suites={CIPHERS}",
-    ]
 
 
 def _etcd(cluster: Cluster) -> dict[str, object]:
@@ -224,54 +208,6 @@ def _datastore(cluster: Cluster) -> dict[str, object]:
         "datastore-certfile": DATASTORE_CERTIFICATE,
         "datastore-keyfile": DATASTORE_KEY,
     }
-
-
-def audit_policy() -> str:
-    """Who did what, without what was said: secrets and tokens are never in it. Source: CIS 3.2.2; Kubernetes, auditing.
-
-    Reads of what is asked for all day are left out: they would be most of it.
-    """
-    quiet = ["get", "list", "watch"]
-    rules = [
-        {"level": "None", "users": ["system:kube-proxy"], "verbs": ["watch"]},
-        {"level": "None", "nonResourceURLs": ["/healthz*", "/livez*", "/readyz*", "/version"]},
-        {"level": "None", "verbs": quiet, "resources": [{"group": "coordination.k8s.io"}]},
-        {"level": "None", "resources": [{"group": "", "resources": ["events"]}, {"group": "events.k8s.io"}]},
-        {"level": "Metadata"},
-    ]
-    return _yaml({"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"], "rules": rules})
-
-
-def admission() -> str:
-    """Pods are `restricted` unless their namespace says otherwise, and nobody floods the API with events.
-
-    Source: K3s hardening guide, CIS 1.2.9 and 5.2; Kubernetes, Pod Security admission.
-    """
-    security = {
-        "apiVersion": "pod-security.admission.config.k8s.io/v1",
-        "kind": "PodSecurityConfiguration",
-        "defaults": {
-            f"{mode}{suffix}": value
-            for mode in ("enforce", "audit", "warn")
-            for suffix, value in (("", "restricted"), ("-version", "latest"))
-        },
-        "exemptions": {"usernames": [], "runtimeClasses": [], "namespaces": ["kube-system"]},
-    }
-    events = {
-        "apiVersion": "eventratelimit.admission.k8s.io/v1alpha1",
-        "kind": "Configuration",
-        "limits": [{"type": "Server", "qps": 5000, "burst": 20000}],
-    }
-    plugins = [
-        {"name": "PodSecurity", "configuration": security},
-        {"name": "EventRateLimit", "configuration": events},
-    ]
-    text = {"apiVersion": "apiserver.config.k8s.io/v1", "kind": "AdmissionConfiguration", "plugins": plugins}
-    return _yaml(text)
-
-
-def _yaml(value: object) -> str:
-    return HEADER + json.dumps(value, indent=2) + "\n"
 
 
 def open_files(node: Node) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pyinfra import host
 from pyinfra.api.exceptions import PyinfraError
+from pyinfra.context import ctx_host
 
 from facts.k3s import Data
 from facts.k3s import Node as Found
@@ -19,7 +20,7 @@ def founds(node: Node, found: Found) -> bool | str:
     """
     if node.role != "server" or found["has_data"] or node.node != next(iter(node.cluster.servers)):
         return False
-    if next(k3s_gate.live(host, node), None) is not None:
+    if next(k3s_gate.live(ctx_host.get(), node), None) is not None:
         return False
     answers = [_has_data(name, external=bool(node.cluster.datastore)) for name in node.others]
     return next((said for said in answers if isinstance(said, str)), not any(answers))

@@ -1,4 +1,4 @@
-"""What a node of K3s is, what it should be, and what lies between: files, reasons to restart, rules. It runs nothing."""
+"""What a node of K3s is, what it should be, and what lies between: files, reasons to restart, rules."""
 
 from __future__ import annotations
 
