@@ -5,7 +5,9 @@ Nothing here writes, and no secret leaves the node: of config.yaml, which holds 
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal, TypedDict
@@ -43,6 +45,10 @@ WAL = f"{DATA}/server/db/etcd/member/wal"
 SERVER_CA = f"{DATA}/server/tls/server-ca.crt"
 # Written by the unit right before the process starts: the digest of every file that it reads.
 STARTED_WITH = "/run/unterbau/k3s-started-with"
+# Lines of keys at the beginning of a line, and what is indented below; not those whose name says that it is a secret.
+HIDDEN_KEYS = "token|password|access-key|secret-key|endpoint"
+OPEN_LINES = f"/^[^ #-]/ {{ hide = !/^[a-z][a-z0-9-]*:/ || /^[a-z0-9-]*({HIDDEN_KEYS})[a-z0-9-]*:/ }} !hide"
+_OPEN_CONFIG = f"! test -f {CONFIG} || {{ printf 'config\\t'; awk '{OPEN_LINES}' {CONFIG} | base64 -w0; echo; }}"
 LAB_MARK = "/run/lab-settings"
 RESET_FLAG = f"{DATA}/server/db/reset-flag"
 
@@ -56,6 +62,7 @@ class Node(TypedDict):
     started_s: float | None
     now_s: float
     files: dict[str, FileState]  # those asked for; of secrets the digest only
+    config: str | None  # config.yaml without the lines that may hold a secret; None if there is none
     started_with: dict[str, str] | None  # {path: digest} of the files that the process read; None if not known
     has_data: bool  # a server's etcd (or, with an external datastore, its certificates); an agent's certificates
     reset_flag: bool  # a restore was the last thing that happened to its data
@@ -79,6 +86,17 @@ class ClusterState(TypedDict):
 def serves(found: Node) -> bool:
     """Whether its own API says that every part of it works."""
     return bool(found["api"]) and all((found["api"] or {}).values())
+
+
+def open_lines(text: str) -> str:
+    """The same of a text that is about to be written."""
+    shown, hide = [], False
+    for line in text.splitlines():
+        if line[:1] not in ("", " ", "#", "-"):
+            key = re.match(r"[a-z][a-z0-9-]*(?=:)", line)
+            hide = key is None or re.search(HIDDEN_KEYS, key[0]) is not None
+        shown += [] if hide else [line]
+    return "\n".join([*shown, ""])
 
 
 def data_reading(role: Role, external: bool = False) -> str:
@@ -142,6 +160,7 @@ class State(FactBase[Node | Unknown]):
                 f"date +now=%s.%N && systemctl show --timestamp=us+utc --property={properties} -- {unit} || exit 1",
                 reading(files),
                 reading(unread_files, content=False),
+                _OPEN_CONFIG,
                 f"! test -e {STARTED_WITH} || sed 's/^/started /' {STARTED_WITH} || exit 1",
                 data_reading(role, external),
                 f"! test -e {RESET_FLAG} || echo 'reset flag'",
@@ -155,7 +174,7 @@ class State(FactBase[Node | Unknown]):
     def process(self, output: list[str]) -> Node | Unknown:
         values = {name: value for name, _, value in (line.partition("=") for line in output if line[:1] != "/")}
         rows = [line.split("\t", 1) for line in output if "\t" in line and not line.startswith("/")]
-        said = {kind: text for kind, text in rows if kind in ("api", "health", "kubelet", "version", "node")}
+        said = {kind: text for kind, text in rows if kind in ("config", "api", "health", "kubelet", "version", "node")}
         try:
             active, enabled, needs_reload = (values[name] for name in PROPERTIES)
             now = float(values["now"])
@@ -170,6 +189,7 @@ class State(FactBase[Node | Unknown]):
             "started_s": _started(values),
             "now_s": now,
             "files": dict(parsed(line) for line in output if line.startswith("/")),
+            "config": base64.b64decode(said["config"]).decode(errors="replace") if "config" in said else None,
             "started_with": _started_with(output),
             "has_data": data_of(output),
             "reset_flag": "reset flag" in output,

@@ -133,7 +133,8 @@ def _converged(node: Node, tokens: Tokens, found: Found) -> Commands:
         yield from changes.refuse(ready)
         return
     if not k3s_ready.runs(found) or not found["has_data"]:
-        yield from _joined(ready)
+        yield from k3s_ready.said_way(node, found, cluster)
+        yield from _started(ready, k3s_gate.a_server_answers(node, ready.through))
         return
     files = k3s_ready.configured(ready)
     reason = k3s_ready.restart_reason(ready)
@@ -161,10 +162,6 @@ def _finished(
         yield k3s_gate.after_start(ready.node)
     if cordon is not None:
         yield k3s_drain.uncordoned(ready.node)
-
-
-def _joined(ready: Ready) -> Iterator[PyinfraCommand]:
-    yield from _started(ready, k3s_gate.a_server_answers(ready.node, ready.through))
 
 
 def _started(ready: Ready, gate: PyinfraCommand | None = None) -> Iterator[PyinfraCommand]:
@@ -197,6 +194,7 @@ def _restarted(
         if not verdict.passed:
             return
     yield from k3s_ready.said_stand_in(node)
+    yield from k3s_ready.said_way(node, found, cluster)
     yield k3s_gate.before_restart(node) if node.role == "server" else k3s_gate.servers_run(node)
     if upgrade is not None:
         yield k3s_drain.drained(node, f"upgrade to {node.version}")

@@ -236,6 +236,7 @@ def asked_there(other: Host, name: str, node: Node) -> ClusterState | None:
     return None if found is None or isinstance(found, Unknown) else found
 
 
+_states: WeakKeyDictionary[object, Found | Unknown] = WeakKeyDictionary()
 _clusters: WeakKeyDictionary[object, ClusterState | Unknown] = WeakKeyDictionary()
 
 
@@ -256,7 +257,15 @@ def _cluster(host: Host, node: Node) -> ClusterState | Unknown:
 
 
 def state_of(host: Host, node: Node) -> Found | Unknown:
-    """The node's own state."""
+    """The node's own state; read once a host while the plan is made."""
+    if getattr(host.state, "is_executing", False):
+        return _state(host, node)
+    if host not in _states:
+        _states[host] = _state(host, node)
+    return _states[host]
+
+
+def _state(host: Host, node: Node) -> Found | Unknown:
     found: Found | Unknown = host.get_fact(
         State,
         node=node.node,

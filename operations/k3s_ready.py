@@ -11,16 +11,19 @@ from pyinfra.api.command import PyinfraCommand
 from pyinfra.api.host import Host
 
 from facts.config_file import FileState
-from facts.k3s import CONFIG, ClusterState, serves
+from facts.k3s import CONFIG, ClusterState, open_lines, serves
 from facts.k3s import Node as Found
 from operations import config_file, k3s_gate
 from operations.config_file import Wanted
 from operations.k3s_config import Node, Tokens, config_yaml, critical, malformed, wanted_files
 from unterbau import changes
+from unterbau.domain import skew
+from unterbau.domain.quorum import Verdict
 from unterbau.domain.unknown import Unknown
 from unterbau.secrets.hidden import Hidden
 
 RELEASE_RULE = "K3s is a release of its project"
+SKEW_RULE = "versions of K3s follow each other"
 CRITICAL_RULE = "servers of K3s agree on what they must"
 # What K3s takes where a server was not told. Source: K3s docs, cli/server.
 DEFAULTS = {
@@ -83,6 +86,8 @@ def configured(ready: Ready) -> list[StringCommand]:
     node, found, commands, unit_changes = ready.node, ready.found, [], False
     for path, wanted in ready.wanted.items():
         new = config_file.converge(path, found["files"][path], wanted)
+        if path == CONFIG and wanted is not None:
+            _say_open_lines(found, wanted)
         commands += new
         unit_changes = unit_changes or (path == node.unit_file and bool(new))
     if unit_changes or found["needs_daemon_reload"]:
@@ -92,6 +97,13 @@ def configured(ready: Ready) -> list[StringCommand]:
             changes.attribute(f"{node.unit} at boot", found["enabled"], "enabled")
         commands.append(StringCommand(f"systemctl unmask {node.unit}; systemctl enable {node.unit}"))
     return commands
+
+
+def _say_open_lines(found: Found, wanted: Wanted) -> None:
+    """Of config.yaml the plan shows what is no secret."""
+    before, after = found["config"], open_lines(wanted.text)
+    if before != after:
+        changes.text(f"{CONFIG}, without its secrets", before, after)
 
 
 def restart_reason(ready: Ready) -> str | None:
@@ -143,10 +155,35 @@ def cluster_of(host: Host, node: Node, found: Found) -> ClusterState | None:
 
 def forbidden(node: Node, found: Found, cluster: ClusterState | None) -> dict[str, str | None]:
     """{rule: why it does not let this be}; None if it does."""
+    way = skewed(node, found, cluster)
     return {
         RELEASE_RULE: stood_in_for(node, found),
         CRITICAL_RULE: disagreement(node, cluster) if node.role == "server" else None,
+        SKEW_RULE: None if way is None or way.passed else way.arithmetic,
     }
+
+
+def skewed(node: Node, found: Found, cluster: ClusterState | None) -> Verdict | None:
+    """Whether this version may follow those that run; None if all run it.
+
+    Of agents, a server asks for all: they follow in the same plan. An agent asks for itself.
+    """
+    running = {name: one["version"] for name, one in ((cluster["nodes"] if cluster else None) or {}).items()}
+    if found["node"]:
+        running[node.node] = found["node"]["version"]
+    servers = {name: running[name] for name in node.cluster.servers if name in running}
+    followers = node.cluster.agents if node.role == "server" else [node.node]
+    agents = {name: running[name] for name in followers if name in running}
+    if {*servers.values(), *agents.values()} <= {node.version}:
+        return None
+    return skew.upgrade(servers, agents, node.version)
+
+
+def said_way(node: Node, found: Found, cluster: ClusterState | None) -> Iterator[PyinfraCommand]:
+    """Say in the plan why another version may follow."""
+    way = skewed(node, found, cluster)
+    if way is not None:
+        yield from changes.rule(SKEW_RULE, passed=way.passed, arithmetic=way.arithmetic)
 
 
 def stood_in_for(node: Node, found: Found) -> str | None:
