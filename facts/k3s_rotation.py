@@ -11,10 +11,11 @@ from pyinfra.api.exceptions import FactProcessError
 from typing_extensions import override
 
 from facts.etcd import TLS, calling
-from facts.k3s_api import ADMIN, DATA
+from facts.k3s_api import DATA
 from unterbau.domain.unknown import UNKNOWN, Unknown
 
 PREFIX = "/bootstrap/"  # followed by the token's hash. Source: K3s, pkg/cluster, storageKey
+UNIT = "k3s.service"
 TOKEN_FILE = f"{DATA}/server/token"
 # K3s asks its own server and reads the token from TOKEN_FILE: none is on the command line.
 STATUS = "/usr/local/bin/k3s secrets-encrypt status --output json"
@@ -76,7 +77,7 @@ class EncryptionState(TypedDict):
 
 
 class Encryption(FactBase[EncryptionState | Unknown | None]):
-    """How Secrets are encrypted; None where no server has been, UNKNOWN if it does not answer."""
+    """How Secrets are encrypted; None where no server runs, UNKNOWN if one runs and does not tell."""
 
     @override
     @staticmethod
@@ -85,7 +86,7 @@ class Encryption(FactBase[EncryptionState | Unknown | None]):
 
     @override
     def command(self) -> str:
-        return f"if ! test -e {ADMIN.certificate}; then echo null; else {STATUS}; fi"
+        return f"if systemctl is-active --quiet {UNIT}; then {STATUS}; else echo null; fi"
 
     @override
     def process(self, output: list[str]) -> EncryptionState | Unknown | None:

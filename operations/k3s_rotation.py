@@ -52,10 +52,11 @@ def token(node: Node, tokens: Sequence[HiddenValue], *, version: int) -> Command
     if not all(known):
         yield from changes.refuse(f"cannot use the token of {node.node}: a version of it is no token; set a plain one")
         return
-    if not found["cluster"]:
+    cluster = found["cluster"] or k3s_rotation_gate.told(host, node)
+    if not cluster:
         yield from _unanswered(node, found["own"] == known[0])
         return
-    yield from _under(node, tokens, known, k3s_rotation.used(found["cluster"], known), version)
+    yield from _under(node, tokens, known, k3s_rotation.used(cluster, known), version)
 
 
 def _under(
@@ -71,7 +72,7 @@ def _under(
     changes.attribute("token of the cluster", f"version {version - age}", f"version {version}")
     if k3s_rotation_gate.acts(host, node):
         yield _put(node, tokens[age], tokens[0])
-    yield k3s_rotation_gate.until_known(known[0], version)
+    yield k3s_rotation_gate.until_known(node, known[0], version)
 
 
 def _unanswered(node: Node, newest: bool) -> Iterator[PyinfraCommand]:
@@ -79,7 +80,7 @@ def _unanswered(node: Node, newest: bool) -> Iterator[PyinfraCommand]:
         host.noop("etcd does not answer; this server has started with the newest token")
         return
     yield from changes.refuse(
-        f"cannot see the token of {node.node}: its etcd does not answer, and it did not start with the newest token; "
+        f"cannot see the token of {node.node}: no etcd answers, and it did not start with the newest token; "
         f"start it as it is: `systemctl start {node.unit}` there, then apply again"
     )
 
@@ -131,8 +132,9 @@ def certificates(node: Node, *, within_days: int) -> Commands:
         host.noop(f"no certificate of K3s ends within {within_days} days" if not due else f"{node.unit} does not run")
         return
     first = min(due, key=lambda path: due[path])
-    changes.attribute(f"{len(due)} certificates of {node.node}", f"{first} ends {due[first][:10]}", "made anew")
-    yield from _restarted(node, "for new certificates", _restart(node, f"{K3S} certificate rotate"))
+    changes.attribute(f"certificates of {node.node}", f"{len(due)} end soon, {first} on {due[first][:10]}", "made anew")
+    renew = f"{K3S} certificate rotate" if node.role == "server" else "true"  # an agent asks for its own at every start
+    yield from _restarted(node, "for new certificates", _restart(node, renew))
 
 
 @operation()
@@ -151,7 +153,7 @@ def encryption_key(node: Node, *, not_before: str) -> Commands:
         yield from changes.refuse(f"cannot see how Secrets are encrypted on {node.node}: see the error above")
         return
     if found is None or not found["enabled"]:
-        host.noop("this server has yet to join" if found is None else "Secrets are not encrypted: nothing to make anew")
+        host.noop("no server runs here yet" if found is None else "Secrets are not encrypted: nothing to make anew")
         return
     due = k3s_rotation.key_is_due(found["key"], not_before)
     if found["alike"] and found["stage"] not in UNDER_WAY and not due:
@@ -166,7 +168,7 @@ def _new_key(node: Node, found: EncryptionState, due: bool) -> Commands:
     before: list[PyinfraCommand] = []
     if makes:
         changes.attribute("key of Secrets", found["key"], "a new one")
-        before += [StringCommand(ROTATE)] if k3s_rotation_gate.acts(host, node) else []
+        before += [StringCommand(ROTATE)] if k3s_rotation_gate.makes_key(host, node) else []
     if makes or found["stage"] in UNDER_WAY:
         before.append(k3s_rotation_gate.until_encrypted(node))
     why = "for the new key of Secrets" if makes else "its key of Secrets is another one than the others'"
