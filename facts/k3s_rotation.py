@@ -1,0 +1,112 @@
+"""What of a K3s cluster is made anew from time to time: its token, as etcd knows it, and the key of its Secrets."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any, TypedDict
+
+from pyinfra.api import FactBase
+from pyinfra.api.exceptions import FactProcessError
+from typing_extensions import override
+
+from facts.etcd import TLS, calling
+from facts.k3s_api import DATA
+from unterbau.domain.unknown import UNKNOWN, Unknown
+
+PREFIX = "/bootstrap/"  # followed by the token's hash. Source: K3s, pkg/cluster, storageKey
+UNIT = "k3s.service"
+TOKEN_FILE = f"{DATA}/server/token"
+# K3s asks its own server and reads the token from TOKEN_FILE: none is on the command line.
+STATUS = "/usr/local/bin/k3s secrets-encrypt status --output json"
+
+
+class TokenState(TypedDict):
+    """Under which token the cluster is, by the hash that K3s gives one. No token leaves the node."""
+
+    own: str | None  # of the token that this server started with; None if it never has
+    cluster: list[str] | None  # of those that etcd has the cluster's keys under; None if etcd does not answer
+
+
+class Token(FactBase[TokenState | Unknown]):
+    """The hash of the cluster's token, as this server's disk and etcd have it."""
+
+    @override
+    @staticmethod
+    def default() -> TokenState | Unknown:
+        return UNKNOWN
+
+    @override
+    def command(self) -> str:
+        body = {"key": _base64(PREFIX), "range_end": _base64(PREFIX[:-1] + "0"), "keys_only": True}
+        ask = calling("kv/range", json.dumps(body))
+        digest = f"t=$(cat {TOKEN_FILE}) && printf %s \"${{t##*:}}\" | sha256sum | sed 's/^/own /'"
+        return (
+            f"if ! test -e {TOKEN_FILE}; then echo 'own none'; else {digest} || exit 1; fi; "
+            f"if ! test -e {TLS}/client.key; then echo 'keys none'; else printf 'keys %s\\n' \"$({ask})\"; fi"
+        )
+
+    @override
+    def process(self, output: list[str]) -> TokenState | Unknown:
+        said = {kind: rest for kind, _, rest in (line.partition(" ") for line in output)}
+        if not said.get("own") or "keys" not in said:
+            raise FactProcessError(f"cannot read under which token the cluster is: found {output[:2]}")
+        own = said["own"]
+        return {"own": None if own == "none" else own[:12], "cluster": _hashes(said["keys"])}
+
+
+def _base64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+def _hashes(text: str) -> list[str] | None:
+    said = _json(text)
+    if "header" not in said:
+        return None  # no etcd here, no answer, or an error
+    keys = (base64.b64decode(one["key"]).decode() for one in said.get("kvs", ()))
+    return sorted(key.removeprefix(PREFIX) for key in keys)
+
+
+class EncryptionState(TypedDict):
+    """How Secrets are encrypted, as this server tells. `key` is a name, never a key."""
+
+    enabled: bool
+    stage: str  # start, reencrypt_active, reencrypt_finished …
+    key: str  # "AES-CBC aescbckey-2026-11-22T01:02:03Z"; the first one of a cluster has no date
+    alike: bool  # all servers have the same keys
+
+
+class Encryption(FactBase[EncryptionState | Unknown | None]):
+    """How Secrets are encrypted; None where no server runs, UNKNOWN if one runs and does not tell."""
+
+    @override
+    @staticmethod
+    def default() -> EncryptionState | Unknown | None:
+        return UNKNOWN
+
+    @override
+    def command(self) -> str:
+        return f"if systemctl is-active --quiet {UNIT}; then {STATUS}; else echo null; fi"
+
+    @override
+    def process(self, output: list[str]) -> EncryptionState | Unknown | None:
+        text = "\n".join(output)
+        if text.strip() == "null":
+            return None
+        said = _json(text)
+        if "stage" not in said:
+            raise FactProcessError(f"cannot read how Secrets are encrypted: found {text[:200]!r}")
+        return {
+            "enabled": said.get("enable") is True,
+            "stage": str(said["stage"]),
+            "key": str(said.get("activekey", "")),
+            "alike": said.get("hashmatch") is True,  # left out if it is false
+        }
+
+
+def _json(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return {}  # none, or one that was cut off
+    return value if isinstance(value, dict) else {}

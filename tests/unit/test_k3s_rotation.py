@@ -1,0 +1,135 @@
+"""Which token a cluster is under, who asks for another, and what has come to its end."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from operations import k3s_rotation, k3s_rotation_gate
+from operations.k3s_config import Cluster, Node
+from unterbau.domain.k3s_rotation import ending, key_is_due, key_made_at, used
+from unterbau.domain.unknown import UNKNOWN
+from unterbau.secrets.hidden import Hidden
+
+SERVERS = {"srv-1": "10.77.0.11", "srv-2": "10.77.0.12", "srv-3": "10.77.0.13"}
+
+
+def server(name: str) -> Node:
+    return Node(name, "server", Cluster(SERVERS, {}), "/opt/k3s", "v1.34.4+k3s1")
+
+
+@pytest.mark.parametrize(
+    ("name", "made"),
+    [
+        ("AES-CBC aescbckey-2026-11-22T01:02:03Z", datetime(2026, 11, 22, 1, 2, 3, tzinfo=UTC)),
+        ("XSalsa20-POLY1305 secretboxkey-2026-11-22T02:02:03+01:00", datetime(2026, 11, 22, 1, 2, 3, tzinfo=UTC)),
+        ("AES-CBC aescbckey", None),
+        ("", None),
+    ],
+)
+def test_when_a_key_was_made(name: str, made: datetime | None) -> None:
+    assert key_made_at(name) == made
+
+
+@pytest.mark.parametrize(
+    ("not_before", "due"),
+    [("", False), ("2026-11-21", False), ("2026-11-22", False), ("2026-11-23", True)],
+)
+def test_a_key_is_made_anew_if_it_is_older_than_declared(not_before: str, due: bool) -> None:
+    assert key_is_due("AES-CBC aescbckey-2026-11-22T01:02:03Z", not_before) is due
+
+
+def test_the_first_key_has_no_date_and_is_older_than_any() -> None:
+    assert key_is_due("AES-CBC aescbckey", "2000-01-01")
+    assert not key_is_due("AES-CBC aescbckey", "")
+
+
+def test_what_ends_soon() -> None:
+    now = datetime(2026, 11, 22, tzinfo=UTC).timestamp()
+    ends = {
+        "/a.crt": "2027-01-20T00:00:00Z",
+        "/b.crt": "2027-01-22T00:00:00Z",
+        "/server-ca.crt": "2026-11-23T00:00:00Z",
+    }
+    assert list(ending(ends, now, 60)) == ["/a.crt"]
+    assert list(ending(ends, now, 1)) == []
+
+
+@pytest.mark.parametrize(
+    ("cluster", "age"),
+    [(["new"], 0), (["old"], 1), (["new", "old"], 0), (["older"], 2), (["strange"], None), ([], None)],
+)
+def test_which_token_a_cluster_is_under(cluster: list[str], age: int | None) -> None:
+    assert used(cluster, ["new", "old", "older"]) == age
+
+
+class _Host:
+    def __init__(self, name: str, keys: list[str] | None, state: Any) -> None:
+        self.data = SimpleNamespace(get={"node": SimpleNamespace(name=name)}.get, node=SimpleNamespace(name=name))
+        self.keys, self.state, self.said = keys, state, [""]
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def get_fact(self, *args: Any, **kwargs: Any) -> Any:
+        return UNKNOWN if self.keys == ["unknown"] else {"own": "old", "cluster": self.keys}
+
+    def log_styled(self, sentence: str, **kwargs: Any) -> None:
+        self.said.append(sentence)
+
+
+def hosts(**keys: list[str] | None) -> dict[str, _Host]:
+    state = SimpleNamespace(inventory=[], active_hosts=set())
+    found = {name.replace("_", "-"): _Host(name.replace("_", "-"), one, state) for name, one in keys.items()}
+    state.inventory, state.active_hosts = list(found.values()), set(found.values())
+    return found
+
+
+def acting(**keys: list[str] | None) -> list[str]:
+    found = hosts(**keys)
+    return [name for name, host in found.items() if k3s_rotation_gate.acts(host, server(name))]  # type: ignore[arg-type]
+
+
+def test_one_server_asks_the_first_whose_etcd_answers() -> None:
+    assert acting(srv_1=["old"], srv_2=["old"], srv_3=["old"]) == ["srv-1"]
+    assert acting(srv_1=None, srv_2=["old"], srv_3=["old"]) == ["srv-2"]
+    assert acting(srv_1=["unknown"], srv_2=None, srv_3=["old"]) == ["srv-3"]
+    assert acting(srv_1=None, srv_2=None, srv_3=None) == []
+
+
+def test_a_host_that_is_not_in_the_run_asks_nothing() -> None:
+    found = hosts(srv_1=["old"], srv_2=["old"])
+    found["srv-1"].state.active_hosts.discard(found["srv-1"])
+    assert k3s_rotation_gate.acts(found["srv-2"], server("srv-2"))  # type: ignore[arg-type]
+
+
+def test_the_first_server_that_runs_makes_the_key() -> None:
+    found = hosts(srv_1=["unknown"], srv_2=["old"], srv_3=["old"])
+    makes = [name for name, host in found.items() if k3s_rotation_gate.makes_key(host, server(name))]  # type: ignore[arg-type]
+    assert makes == ["srv-1", "srv-2"]  # srv-1 did not answer: it would make none either
+
+
+def test_nobody_goes_on_before_the_cluster_is_under_the_new_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(k3s_rotation_gate.k3s_gate, "WAIT_S", 0)
+    monkeypatch.setattr(k3s_rotation_gate.k3s_gate, "POLL_S", 0)
+    gate = k3s_rotation_gate.until_known(server("srv-2"), "new", 2).function
+    found = hosts(srv_1=["new"], srv_2=["old"])
+    assert not gate(None, found["srv-2"], 2)
+    assert "the cluster is under another one" in found["srv-2"].said[-1]
+    assert gate(None, hosts(srv_1=["new"], srv_2=["new"])["srv-2"], 2)
+    assert gate(None, hosts(srv_1=["new"], srv_2=None)["srv-2"], 2)  # it is down; another one tells
+    assert not gate(None, hosts(srv_1=None, srv_2=None)["srv-2"], 2)
+
+
+def test_both_tokens_travel_on_standard_input_and_the_long_form_is_the_same_token() -> None:
+    old = Hidden(f"K10{'0' * 64}::server:first-token-of-this-test")
+    command = k3s_rotation._put(server("srv-1"), old, Hidden("second-token-of-this-test"))
+    assert "token" not in command.get_raw_value()
+    text = command.connector_arguments["_stdin"]
+    lines = dict(line.split(" = ", 1) for line in text.splitlines())
+    assert json.loads(lines["user"]) == "server:first-token-of-this-test"
+    assert json.loads(json.loads(lines["data"])) == {"newToken": "second-token-of-this-test"}
