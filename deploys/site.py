@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pyinfra import host, inventory
 
+from deploys import k3s, k3s_removal, k3s_rotation
 from deploys import object_storage as storage
 from deploys.base import base
+from deploys.etcd import etcd
+from deploys.kubernetes import kubernetes
 from deploys.object_storage_config import object_storage_config
 from deploys.object_storage_gateway import gateway, gateway_roots
 from deploys.pki import trust
@@ -16,7 +19,8 @@ from deploys.vault_config import vault_config
 from deploys.vault_database import connections_and_roles
 from operations import layer
 
-is_store, is_node, is_vault, is_s3 = (bool(host.data.get(kind)) for kind in ("store", "node", "vault", "s3"))
+kinds = ("store", "node", "vault", "s3", "kubernetes")
+is_store, is_node, is_vault, is_s3, is_kubernetes = (bool(host.data.get(kind)) for kind in kinds)
 vaults = [one.data.vault for one in inventory if one.data.get("vault")]
 has_store = any(one.data.get("store") for one in inventory)  # without one there are no secrets, and so no root
 is_member = any(one.members in host.groups for one in vaults)
@@ -68,3 +72,35 @@ if is_postgresql and any(host.state.is_host_in_limit(one) for one in inventory i
 layer.reached(name="layer vault database")
 if is_vault:
     connections_and_roles()
+
+# Who leaves is out before anybody joins: a replacement under an old name would meet its own stale member.
+leaves = is_node and bool(host.data.get("k3s")) and k3s_removal.leaves()
+layer.reached(name="layer k3s departure")
+if leaves:
+    k3s_removal.hold()
+layer.reached(name="layer k3s departures")
+if k3s.is_server():
+    k3s_removal.departures()
+layer.reached(name="layer k3s wipe")
+if leaves:
+    k3s_removal.wipe()
+
+# The cluster takes a new token before any server is told of it.
+layer.reached(name="layer k3s")
+if k3s.is_server():
+    k3s_rotation.token()
+    k3s.k3s_servers()
+layer.reached(name="layer k3s agents")
+if k3s.is_agent():
+    k3s.k3s_agents()
+layer.reached(name="layer k3s rotation")
+if k3s.is_server() or k3s.is_agent():
+    k3s_rotation.certificates_and_keys()
+
+layer.reached(name="layer etcd")
+if k3s.is_server():
+    etcd()
+
+layer.reached(name="layer kubernetes")
+if is_kubernetes:
+    kubernetes()
