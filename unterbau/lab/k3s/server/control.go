@@ -42,16 +42,16 @@ func (s *server) connectInner() error {
 
 // startControlPlane starts kube-apiserver at once, the others when it answers: they would end without it.
 func (s *server) startControlPlane(ctx context.Context) error {
-	if err := s.child(ctx, "kube-apiserver", arguments(s.apiArguments(), s.cfg.APIServerArgs)); err != nil {
+	if err := s.child(ctx, &s.parts, "kube-apiserver", arguments(s.apiArguments(), s.cfg.APIServerArgs)); err != nil {
 		return err
 	}
 	if err := s.awaitAPI(ctx); err != nil {
 		return err
 	}
-	if err := s.child(ctx, "kube-scheduler", arguments(s.schedulerArguments(), s.cfg.SchedulerArgs)); err != nil {
+	if err := s.child(ctx, &s.parts, "kube-scheduler", arguments(s.schedulerArguments(), s.cfg.SchedulerArgs)); err != nil {
 		return err
 	}
-	return s.child(ctx, "kube-controller-manager", arguments(s.controllerArguments(), s.cfg.ControllerArgs))
+	return s.child(ctx, &s.parts, "kube-controller-manager", arguments(s.controllerArguments(), s.cfg.ControllerArgs))
 }
 
 func (s *server) awaitAPI(ctx context.Context) error {
@@ -135,7 +135,7 @@ func (s *server) apiArguments() map[string]string {
 		"service-account-key-file":           s.tls("service.key"),
 		"service-account-signing-key-file":   s.tls("service.key"),
 		"service-cluster-ip-range":           s.cfg.ServiceCIDR, "service-node-port-range": "30000-32767",
-		"storage-backend": "etcd3", "profiling": "false", "min-request-timeout": "5",
+		"storage-backend": "etcd3", "profiling": "false", "shutdown-send-retry-after": "true",
 		"tls-cert-file": s.tls("serving-kube-apiserver.crt"), "tls-private-key-file": s.tls("serving-kube-apiserver.key"),
 		"cert-dir": s.tls("temporary-certs"),
 	}

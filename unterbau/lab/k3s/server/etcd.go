@@ -66,7 +66,8 @@ func (s *server) startEtcd(ctx context.Context, state, cluster string, alone boo
 	if err := write(s.etcdDir("config"), s.etcdConfig(state, cluster, alone)); err != nil {
 		return err
 	}
-	return s.child(ctx, "etcd", []string{"--config-file=" + s.etcdDir("config")})
+	ctx, s.stopEtcd = context.WithCancel(context.WithoutCancel(ctx))
+	return s.child(ctx, &s.etcdPart, "etcd", []string{"--config-file=" + s.etcdDir("config")})
 }
 
 // etcdConfig has K3s' timings, listeners and certificates; what `etcd-arg` says comes last and wins.

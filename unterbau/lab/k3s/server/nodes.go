@@ -29,14 +29,14 @@ const (
 )
 
 func (s *server) handleAPIServers(answer http.ResponseWriter, request *http.Request) error {
-	found, err := s.clients.CoreV1().Endpoints("default").Get(request.Context(), "kubernetes", metav1.GetOptions{})
+	found, err := s.clients.DiscoveryV1().EndpointSlices("default").Get(request.Context(), "kubernetes", metav1.GetOptions{})
 	if err != nil {
 		return &failure{http.StatusServiceUnavailable, err.Error()}
 	}
 	all := []string{}
-	for _, subset := range found.Subsets {
-		for _, address := range subset.Addresses {
-			all = append(all, fmt.Sprintf("%s:%d", address.IP, config.APIPort))
+	for _, endpoint := range found.Endpoints {
+		for _, address := range endpoint.Addresses {
+			all = append(all, fmt.Sprintf("%s:%d", address, config.APIPort))
 		}
 	}
 	return send(answer, all)

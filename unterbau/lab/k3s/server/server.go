@@ -39,6 +39,9 @@ type server struct {
 	snapshots sync.Mutex
 	rotating  sync.Mutex
 	certs     *tls.Certificate
+	parts     sync.WaitGroup // all but etcd
+	etcdPart  sync.WaitGroup
+	stopEtcd  func()
 }
 
 // Run is `k3s server`.
@@ -49,7 +52,7 @@ func Run(arguments []string) error {
 	}
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer cancel()
-	s := &server{cfg: cfg, ends: make(chan error, 16)}
+	s := &server{cfg: cfg, ends: make(chan error, 16), stopEtcd: func() {}}
 	config.Log("Starting k3s %s", config.Version())
 	if err := s.prepare(ctx); err != nil {
 		return err
@@ -72,21 +75,23 @@ func Run(arguments []string) error {
 	return err
 }
 
-var running sync.WaitGroup
-
-// awaitEnds lets the parts end in their own time, which their stopping bounds.
-func (s *server) awaitEnds() { running.Wait() }
+// awaitEnds lets the parts end in their own time, which their stopping bounds; etcd last, as the others write to it.
+func (s *server) awaitEnds() {
+	s.parts.Wait()
+	s.stopEtcd()
+	s.etcdPart.Wait()
+}
 
 // child starts a part whose end is the end of all.
-func (s *server) child(ctx context.Context, name string, args []string) error {
+func (s *server) child(ctx context.Context, among *sync.WaitGroup, name string, args []string) error {
 	process, err := config.Child(ctx, name, args, nil)
 	if err != nil {
 		return err
 	}
-	running.Add(1)
+	among.Add(1)
 	go func() {
 		<-process.Done
-		running.Done()
+		among.Done()
 		if ctx.Err() == nil {
 			s.ends <- s.explain(process)
 		}
@@ -183,9 +188,9 @@ func (s *server) startLoops(ctx context.Context) {
 	own := *s.cfg
 	own.InServer, own.Server = true, fmt.Sprintf("https://127.0.0.1:%d", config.APIPort)
 	own.Token = fullToken(s.auth.server.PEM, "node", s.passwords.node)
-	running.Add(1)
+	s.parts.Add(1)
 	go func() {
-		defer running.Done()
+		defer s.parts.Done()
 		if err := agent.Run(ctx, &own); err != nil && ctx.Err() == nil {
 			s.ends <- fmt.Errorf("the agent ended: %w", err)
 		}
