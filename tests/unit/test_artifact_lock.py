@@ -21,6 +21,8 @@ KINDS: dict[str, dict[str, Any]] = {
     "pypi": {"kind": "pypi", "package": "A.tool", "version": "1.2.3", "wheel": WHL, "wheel_sha256": HEX, "member": "a"},
     "go": {"kind": "go", "package": "example.org/a/cmd/a", "version": "v0.0.0-20260212201848-7aac2a2c5b7c",
            "go": "1.26.8", "variables": {"example.org/a/cmd.Version": "2026-02-12T20:18:48Z"}},
+    "image": {"kind": "image", "package": "a-tool", "version": "1.2.3", "member": "bin/a",
+              "images": {"example.org/a:1": ["/bin/sh"]}},
     "go-module": {"kind": "go-module", "module": "lab/a", "modfile": "go-1.33.mod", "go": "1.26.8"},
 }  # fmt: skip
 

@@ -17,6 +17,8 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.+~:_-]*$")]
 # A string variable of a Go package, as the linker is told: "example.org/tool/cmd.Version".
 Variable = Annotated[str, Field(pattern=r"^[a-z0-9][A-Za-z0-9._~/-]*\.[A-Za-z_][A-Za-z0-9_]*$")]
+# A container image with the registry that it is not from, and its tag: "unterbau.lab/tools:1".
+ImageName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*(/[a-z0-9][a-z0-9._-]*)+:[A-Za-z0-9_][A-Za-z0-9._-]*$")]
 Format = Literal["raw", "gz", "tar.gz", "zip"]
 
 
@@ -87,6 +89,19 @@ class DebianSource(Entry):
         return f"debian {self.package} {self.version}"
 
 
+class ImageSource(Entry):
+    """Container images of one static program of a Debian package, made here, without a registry: a tar file of OCI."""
+
+    kind: Literal["image"]
+    package: Word
+    version: Word
+    member: str
+    images: Annotated[dict[ImageName, list[str]], Field(min_length=1)]  # each with the command that it runs by itself
+
+    def __str__(self) -> str:
+        return f"image of debian {self.package} {self.version}"
+
+
 class PypiSource(Entry):
     """A member of one wheel of the Python package index that the operator's pip knows."""
 
@@ -144,4 +159,4 @@ class GoModuleSource(Entry):
         return f"go module {self.module}/{self.modfile} of this checkout"
 
 
-Source = FileSource | UrlSource | DebianSource | PypiSource | GoSource | GoModuleSource
+Source = FileSource | UrlSource | DebianSource | ImageSource | PypiSource | GoSource | GoModuleSource
