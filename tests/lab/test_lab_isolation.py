@@ -112,6 +112,22 @@ def test_each_audit_folder_is_a_small_file_system_of_its_own(spare: LabCommand) 
     assert all(40 < int(size) <= 64 for size in sizes if size.isdigit())
 
 
+def test_containers_and_etcd_have_file_systems_that_are_no_overlay(spare: LabCommand) -> None:
+    said = spare.must("shell", NAME, "--", "stat", "-f", "-c", "%i %T", "/var/lib/rancher", "/var/lib/kubelet", "/")
+    rows = [line.split() for line in said.splitlines()]
+    assert [kind for _, kind in rows] == ["ext2/ext3", "ext2/ext3", "overlayfs"]
+    assert len({number for number, _ in rows}) == 3
+
+
+def test_a_machine_makes_control_groups_of_its_own(spare: LabCommand) -> None:
+    make = "cd /sys/fs/cgroup; for c in */; do [ ! -e $c/cgroup.procs ] || { mkdir $c/tried && rmdir $c/tried; }; done"
+    spare.must("shell", NAME, "--", "sh", "-ec", make)
+    opened = spare.must("shell", NAME, "--", "sh", "-c", "timeout 1 head -c 1 /dev/kmsg | wc -c")
+    assert opened.strip() == "1"
+    journal = ("shell", NAME, "--", "journalctl", "-k", "-q", "--no-pager")
+    assert spare.must(*journal) == ""  # the kernel's messages are the host's
+
+
 def test_a_machine_is_plain(spare: LabCommand) -> None:
     spare.must("down")  # other tests put things on these machines
     spare.must("up")

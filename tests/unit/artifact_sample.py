@@ -110,9 +110,9 @@ def serving() -> Iterator[Server]:
         thread.join()
 
 
-def obtained(source: Source, work: Path) -> bytes:
+def obtained(source: Source, work: Path, limit_bytes: int = len(BINARY)) -> bytes:
     """What this source gives for `tool`."""
-    staged = Staged(work / "binary", len(BINARY))
+    staged = Staged(work / "binary", limit_bytes)
     try:
         obtain(source, Attempt(tool(source), staged, work))
     finally:

@@ -14,7 +14,7 @@ import pytest
 from tests.unit.artifact_sample import BINARY, make_wheel, obtained, program, sha256
 from unterbau.artifacts import go
 from unterbau.artifacts.errors import SourceError
-from unterbau.artifacts.source import GoSource
+from unterbau.artifacts.source import GoModuleSource, GoSource
 
 # It notes what it is told, and answers what it is asked.
 GO = """
@@ -22,10 +22,14 @@ case $1 in
 env) cat {folder}/answer;;
 install) env | grep -E '^(GO|CGO)' > {folder}/asked; printf '%s\\n' "$0" "$@" > {folder}/line
 mkdir -p "$GOPATH/bin"; cp {folder}/built "$GOPATH/bin/tool";;
+-C) env | grep -E '^(GO|CGO)' > {folder}/asked; printf '%s\\n' "$0" "$@" > {folder}/line
+while [ "$1" != -o ]; do shift; done; mkdir -p "${{2%/*}}"; cp {folder}/built "$2";;
 esac
 """
 CHECKING = {"GOSUMDB": "sum.golang.org", "GONOSUMDB": "", "GOINSECURE": ""}
 TOOL = GoSource(kind="go", package="example.org/tool/cmd/tool", version="v1.2.3", go="1.26.8")
+
+OURS = GoModuleSource(kind="go-module", module="lab/tool", modfile="go-1.mod", go="1.26.8")
 
 
 @pytest.fixture
@@ -85,6 +89,23 @@ def test_variables_are_set_by_the_linker_in_one_order(own: Path, work: Path) -> 
         "-ldflags=-buildid= -s -w -X example.org/tool/cmd.CommitID=7aac2a2c5b7c"
         " -X example.org/tool/cmd.Version=2026-02-12T20:18:48Z"
     )
+
+
+def test_a_folder_of_the_checkout_is_built_by_its_own_versions(
+    own: Path, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(go, "CHECKOUT", own)
+    (own / "lab" / "tool").mkdir(parents=True)
+    with pytest.raises(SourceError, match=f"there is no go-1.mod in {own}/lab/tool"):
+        obtained(OURS, work)
+    (own / "lab" / "tool" / "go-1.mod").touch()
+    assert obtained(OURS.model_copy(update={"variables": {"example.org/v.Version": "v1"}}), work) == BINARY
+    assert line(own)[1:] == [
+        "-C", f"{own}/lab/tool", "build", "-ldflags=-buildid= -s -w -X example.org/v.Version=v1", "-modcacherw",
+        "-mod=readonly", "-modfile=go-1.mod", "-o", f"{work}/go/bin/tool", ".",
+    ]  # fmt: skip
+    assert told(own)["GOFLAGS"] == "-trimpath -buildvcs=false"
+    assert told(own)["GOTOOLCHAIN"] == "go1.26.8"
 
 
 def test_another_file_than_was_pinned_names_the_cache(own: Path, work: Path) -> None:

@@ -10,7 +10,7 @@ import yaml
 
 from unterbau.artifacts import ArtifactError, artifact
 from unterbau.artifacts.lock import CHECKOUT, LOCK, read_lock
-from unterbau.artifacts.source import GoSource
+from unterbau.artifacts.source import GoModuleSource, GoSource
 
 HEX = "ab" * 32
 WHL = "a_tool-1.2.3-py3-none-manylinux_2_17_x86_64.manylinux2014_x86_64.whl"
@@ -21,6 +21,9 @@ KINDS: dict[str, dict[str, Any]] = {
     "pypi": {"kind": "pypi", "package": "A.tool", "version": "1.2.3", "wheel": WHL, "wheel_sha256": HEX, "member": "a"},
     "go": {"kind": "go", "package": "example.org/a/cmd/a", "version": "v0.0.0-20260212201848-7aac2a2c5b7c",
            "go": "1.26.8", "variables": {"example.org/a/cmd.Version": "2026-02-12T20:18:48Z"}},
+    "image": {"kind": "image", "package": "a-tool", "version": "1.2.3", "member": "bin/a",
+              "images": {"example.org/a:1": ["/bin/sh"]}},
+    "go-module": {"kind": "go-module", "module": "lab/a", "modfile": "go-1.33.mod", "go": "1.26.8"},
 }  # fmt: skip
 
 
@@ -62,6 +65,30 @@ def test_every_kind_of_source_is_read_in_order(tmp_path: Path) -> None:
     assert one.sources[3].tags == ("py3", "none", ("manylinux_2_17_x86_64", "manylinux2014_x86_64"))
 
 
+def test_what_stands_in_for_another_program_says_so(tmp_path: Path) -> None:
+    said = "It stands in for a tool that cannot be had here."
+    [one] = read_lock(lock(tmp_path / "a.yaml", [KINDS["file"]], stand_in=said)).values()
+    assert one.stand_in == said
+    [real] = read_lock(lock(tmp_path / "b.yaml", [KINDS["file"]])).values()
+    assert real.stand_in == ""
+    with pytest.raises(ArtifactError, match="stand_in: String should have at least 20 characters"):
+        read_lock(lock(tmp_path / "c.yaml", [KINDS["file"]], stand_in="yes"))
+
+
+@pytest.mark.parametrize("name", ["k3s", "k3s-1-33"])
+def test_the_labs_k3s_says_what_it_is_in_its_version_too(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """A report has the version at least: nobody may take the lab's for K3s itself."""
+    monkeypatch.chdir(CHECKOUT)
+    one = artifact(name)
+    [source] = one.sources
+    assert isinstance(source, GoModuleSource)
+    assert "stand-in" in one.stand_in
+    assert one.version.endswith("+standin")
+    assert source.variables["k8s.io/component-base/version.gitVersion"] == one.version
+    required = (CHECKOUT / source.module / source.modfile).read_text()
+    assert f"\tk8s.io/kubernetes {one.version.removesuffix('+standin')}\n" in required
+
+
 @pytest.mark.parametrize(
     ("kind", "changed", "words"),
     [
@@ -74,6 +101,10 @@ def test_every_kind_of_source_is_read_in_order(tmp_path: Path) -> None:
         ("url", {"format": "rar"}, "sources.0.url.format"),
         ("url", {"url": "https://me:secret@example.org/a"}, "without a user name or password"),
         ("url", {"url": "file:///etc/passwd"}, "url must be https://host/path"),
+        ("go-module", {"module": "../elsewhere"}, "sources.0.go-module.module"),
+        ("go-module", {"module": "/etc"}, "sources.0.go-module.module"),
+        ("go-module", {"modfile": "../go.mod"}, "sources.0.go-module.modfile"),
+        ("go-module", {"go": "latest"}, "sources.0.go-module.go"),
         ("debian", {"package": "--config-file=/tmp/x"}, "sources.0.debian.package"),
         ("debian", {"version": "1 2"}, "sources.0.debian.version"),
         ("pypi", {"wheel": "b_tool-1.2.3-py3-none-any.whl"}, "wheel must be of A.tool 1.2.3"),

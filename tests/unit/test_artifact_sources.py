@@ -28,7 +28,8 @@ from tests.unit.artifact_sample import (
 )
 from unterbau.artifacts import command
 from unterbau.artifacts.errors import SourceError
-from unterbau.artifacts.source import DebianSource, FileSource, PypiSource, UrlSource
+from unterbau.artifacts.image import archive
+from unterbau.artifacts.source import DebianSource, FileSource, ImageSource, PypiSource, UrlSource
 from unterbau.connectors.download import DownloadError, download
 
 ARCHIVES = {"gz": (as_gz, None), "tar.gz": (as_tar_gz, MEMBER), "zip": (as_zip, MEMBER)}
@@ -197,6 +198,14 @@ def test_a_debian_package_that_cannot_be_had(first_on_path: Path, work: Path) ->
     program(first_on_path, "apt-get", "true")
     with pytest.raises(SourceError, match="apt-get download made nothing, not one file"):
         obtained(source, work)
+
+
+def test_a_debian_package_gives_an_image(first_on_path: Path, package: Path, work: Path) -> None:
+    program(first_on_path, "apt-get", f"cp {package} tool_1.2.3-1_amd64.deb")
+    images = {"example.org/tool:1": ["/bin/tool"]}
+    source = ImageSource(kind="image", package="tool", version="1.2.3-1", member="usr/bin/tool", images=images)
+    wanted = archive(BINARY, images, "amd64")
+    assert obtained(source, work, len(wanted)) == wanted
 
 
 @pytest.fixture

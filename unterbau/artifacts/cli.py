@@ -38,6 +38,7 @@ def list_command(names: tuple[str, ...], as_json: bool) -> int:
         return DONE
     for row in rows:
         click.echo(f"{row['name']:<12} {row['version']:<12} {row['architecture']:<6} {_size(row)}  {_place(row)}")
+        click.echo(f"  STAND-IN: {row['stand_in']}\n" if row["stand_in"] else "", nl=False)
         click.echo("".join(f"  {source}\n" for source in row["sources"]), nl=False)
     return DONE
 
@@ -92,6 +93,7 @@ def _row(one: Artifact, store: ContentStore) -> dict[str, Any]:
         "architecture": one.architecture,
         "sha256": one.sha256,
         "size_bytes": one.size_bytes,
+        "stand_in": one.stand_in,
         "sources": [str(source) for source in sources_of(one)],
         "path": None if path is None else str(path),
     }

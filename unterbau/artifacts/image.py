@@ -14,14 +14,15 @@ from collections.abc import Iterator, Mapping, Sequence
 
 # What a pod of a test or a check needs, of the some 260 that busybox has.
 _NAMES = (
-    "awk", "base64", "basename", "cat", "chmod", "cp", "cut", "date", "dd", "df", "dirname", "du", "echo", "env", "expr",
-    "false", "find", "free", "grep", "head", "hostname", "httpd", "id", "ip", "kill", "ln", "ls", "md5sum", "mkdir", "mount",
-    "mv", "nc", "netstat", "nproc", "nslookup", "od", "ping", "printf", "ps", "pwd", "readlink", "rm", "sed", "seq", "sh",
-    "sha256sum", "sleep", "sort", "stat", "sync", "tail", "tar", "tee", "test", "timeout", "top", "touch", "tr", "traceroute",
-    "true", "uname", "uniq", "uptime", "vi", "wc", "wget", "whoami", "xargs", "yes",
+    "awk", "base64", "basename", "cat", "chmod", "cp", "cut", "date", "dd", "df", "dirname", "du", "echo",
+    "env", "expr", "false", "find", "free", "grep", "head", "hostname", "httpd", "id", "ip", "kill", "ln", "ls",
+    "md5sum", "mkdir", "mount", "mv", "nc", "netstat", "nproc", "nslookup", "od", "ping", "printf", "ps", "pwd",
+    "readlink", "rm", "sed", "seq", "sh", "sha256sum", "sleep", "sort", "stat", "sync", "tail", "tar", "tee",
+    "test", "timeout", "top", "touch", "tr", "traceroute", "true", "uname", "uniq", "uptime", "vi", "wc",
+    "wget", "whoami", "xargs", "yes",
 )  # fmt: skip
-_PASSWD = "root:x:0:0:root:/:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n"
-_GROUP = "root:x:0:\nnogroup:x:65534:\n"
+_ACCOUNTS = "root:x:0:0:root:/:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n"
+_GROUPS = "root:x:0:\nnogroup:x:65534:\n"
 _OCI = "application/vnd.oci.image"
 _ARCHITECTURES = ("amd64", "arm64")
 
@@ -60,8 +61,8 @@ def _root(program: bytes) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
         entry = _entry(f"bin/{name}", 0o777)
         entry.type, entry.linkname = tarfile.SYMTYPE, "busybox"
         yield entry, b""
-    yield _file("etc/passwd", _PASSWD.encode(), 0o644)
-    yield _file("etc/group", _GROUP.encode(), 0o644)
+    yield _file("etc/passwd", _ACCOUNTS.encode(), 0o644)
+    yield _file("etc/group", _GROUPS.encode(), 0o644)
 
 
 def _config(layer: bytes, command: Sequence[str], architecture: str) -> dict[str, object]:

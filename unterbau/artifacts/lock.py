@@ -13,11 +13,9 @@ from pydantic import Field, ValidationError
 from typing_extensions import override
 
 from unterbau.artifacts.errors import ArtifactError
-from unterbau.artifacts.source import Entry, Sha256, Source, Word
+from unterbau.artifacts.source import CHECKOUT, Entry, Sha256, Source, Word
 
 LOCK = Path("locks") / "artifacts.yaml"
-CHECKOUT = Path(__file__).parent.parent.parent
-
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
 
 
@@ -31,6 +29,7 @@ class Artifact:
     size_bytes: int
     architecture: str = "amd64"  # in dpkg's words
     sources: tuple[Source, ...] = ()
+    stand_in: str = ""  # the sentence that says for what it stands in, and why; "" if it is the program itself
 
     def __str__(self) -> str:
         return f"{self.name} {self.version}"
@@ -41,6 +40,7 @@ class _Pinned(Entry):
     architecture: Literal["amd64", "arm64"]
     sha256: Sha256
     size_bytes: Annotated[int, Field(gt=0)]
+    stand_in: Annotated[str, Field(min_length=20)] | None = None
     sources: Annotated[list[Annotated[Source, Field(discriminator="kind")]], Field(min_length=1)]
 
 
@@ -92,7 +92,9 @@ def _read(path: Path, _changed_ns: int) -> dict[str, Artifact]:
     except ValidationError as error:
         raise ArtifactError(f"cannot use {path}:\n{_report(error)}\ncorrect it") from None
     return {
-        name: Artifact(name, one.version, one.sha256, one.size_bytes, one.architecture, tuple(one.sources))
+        name: Artifact(
+            name, one.version, one.sha256, one.size_bytes, one.architecture, tuple(one.sources), one.stand_in or ""
+        )
         for name, one in sorted(lock.artifacts.items())
     }
 

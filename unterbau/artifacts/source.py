@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import posixpath
 import re
+from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+CHECKOUT = Path(__file__).parent.parent.parent
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 # None of them may look like an option to the tool that gets it, nor hold more than one word.
 Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.+~:_-]*$")]
 # A string variable of a Go package, as the linker is told: "example.org/tool/cmd.Version".
 Variable = Annotated[str, Field(pattern=r"^[a-z0-9][A-Za-z0-9._~/-]*\.[A-Za-z_][A-Za-z0-9_]*$")]
+# A container image with the registry that it is not from, and its tag: "unterbau.lab/tools:1".
+ImageName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*(/[a-z0-9][a-z0-9._-]*)+:[A-Za-z0-9_][A-Za-z0-9._-]*$")]
 Format = Literal["raw", "gz", "tar.gz", "zip"]
 
 
@@ -84,6 +89,19 @@ class DebianSource(Entry):
         return f"debian {self.package} {self.version}"
 
 
+class ImageSource(Entry):
+    """Container images of one static program of a Debian package, made here, without a registry: a tar file of OCI."""
+
+    kind: Literal["image"]
+    package: Word
+    version: Word
+    member: str
+    images: Annotated[dict[ImageName, list[str]], Field(min_length=1)]  # each with the command that it runs by itself
+
+    def __str__(self) -> str:
+        return f"image of debian {self.package} {self.version}"
+
+
 class PypiSource(Entry):
     """A member of one wheel of the Python package index that the operator's pip knows."""
 
@@ -127,4 +145,18 @@ class GoSource(Entry):
         return f"go {self.package}@{self.version}"
 
 
-Source = FileSource | UrlSource | DebianSource | PypiSource | GoSource
+class GoModuleSource(Entry):
+    """A Go program whose source is a folder of this checkout, with its go.mod and go.sum; a second set of versions may
+    lie beside them as another `modfile`. Where a program needs `replace` lines, `go install` cannot build it."""
+
+    kind: Literal["go-module"]
+    module: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_-]*(/[A-Za-z0-9_][A-Za-z0-9_-]*)*$")]
+    modfile: Annotated[str, Field(pattern=r"^[a-z0-9][A-Za-z0-9._-]*\.mod$")] = "go.mod"
+    go: Annotated[str, Field(pattern=r"^1\.[0-9]+\.[0-9]+$")]
+    variables: dict[Variable, Word] = {}
+
+    def __str__(self) -> str:
+        return f"go module {self.module}/{self.modfile} of this checkout"
+
+
+Source = FileSource | UrlSource | DebianSource | ImageSource | PypiSource | GoSource | GoModuleSource

@@ -17,8 +17,8 @@ from unterbau.lab.errors import LabError
 
 _ROOT = Path("/sys/fs/cgroup")
 _V1_CONTROLLERS = ("cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids", "systemd")
-# What a machine may open: null, zero, full, random, urandom, kmsg, tty, console, ptmx, pts, fuse, tun. Nodes of others it
-# may make, and not open: a container runtime inside hands that on to each container, and can only hand on what it has.
+# What a machine may open: null, zero, full, random, urandom, kmsg, tty, console, ptmx, pts, fuse, tun. Of all others it
+# may make nodes that it cannot open: a container runtime hands just that on to containers, and only what it has itself.
 _OPENED = ("1:3", "1:5", "1:7", "1:8", "1:9", "1:11", "5:0", "5:1", "5:2", "136:*", "10:229", "10:200")
 _DEVICES = (*(f"c {number} rwm" for number in _OPENED), "c *:* m", "b *:* m")
 

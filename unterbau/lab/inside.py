@@ -62,8 +62,8 @@ ExecStart=/bin/sh -ec 'find . -type f | while read -r f; do [ ! -e /proc/sys/$f 
 [Install]
 WantedBy=sysinit.target
 """
-# systemd-nspawn hands a v1 hierarchy over read-only, but for systemd's own: a container runtime makes groups in all.
-# Below the machine's own group, that is: a control group namespace shows it nothing else. With v2 alone all is writable.
+# systemd-nspawn hands all v1 hierarchies but systemd's own over read-only; a container runtime makes groups in each.
+# What is shown there begins at the machine's own group: it can reach no other's. With v2 alone everything is writable.
 _GROUPS_UNIT = """\
 [Unit]
 Description=Control groups of this machine, writable for a container runtime
@@ -122,7 +122,7 @@ def _write_settings(machine: Machine) -> None:
 
 def _write_system(lab: Lab, machine: Machine) -> None:
     etc = machine.upper / "etc"
-    for name in ("ssh", "systemd/network", "apt/apt.conf.d"):
+    for name in ("ssh", "systemd/network", "systemd/journald.conf.d", "apt/apt.conf.d"):
         (etc / name).mkdir(parents=True)
     (machine.upper / "root/.ssh").mkdir(mode=0o700, parents=True)
     (machine.upper / "root").chmod(0o700)
@@ -132,6 +132,8 @@ def _write_system(lab: Lab, machine: Machine) -> None:
     (etc / "hostname").write_text(f"{machine.name}\n")
     (etc / "machine-id").write_text(f"{secrets.token_hex(16)}\n")
     (etc / "systemd/network/10-lab.network").write_text(network_file(lab, machine))
+    # The kernel's messages are the host's, about all machines: the kubelet needs them, this machine's journal does not.
+    (etc / "systemd/journald.conf.d/10-lab.conf").write_text("[Journal]\nReadKMsg=no\n")
     (etc / "apt/apt.conf.d/90lab").write_text(f'Acquire::http::Proxy "http://{lab.gateway}:{PROXY_PORT}";\n')
     _write_units(etc / "systemd/system")
     for name in ("ssh_host_ed25519_key", "ssh_host_ed25519_key.pub"):

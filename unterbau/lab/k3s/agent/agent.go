@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"sync"
 	"time"
 
 	"unterbau.internal/k3s/config"
@@ -115,15 +116,17 @@ func (n *node) fetch(ctx context.Context) error {
 // run starts the parts in the order in which they need each other; the first that ends by itself ends all.
 func (n *node) run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
+	ends, parts := make(chan error, 4), sync.WaitGroup{}
+	defer parts.Wait() // a part that outlives this process would be in the way of the next one
 	defer stop()
-	ends := make(chan error, 4)
 	start := func(process *config.Process, err error) bool {
-		if err == nil {
-			go func() { <-process.Done; ends <- process.End() }()
-			return true
+		if err != nil {
+			ends <- err
+			return false
 		}
-		ends <- err
-		return false
+		parts.Add(1)
+		go func() { defer parts.Done(); <-process.Done; ends <- process.End() }()
+		return true
 	}
 	up := (n.ContainerRuntimeEndpoint != "" || start(n.startContainerd(ctx))) &&
 		start(n.startKubelet(ctx)) && start(n.startProxy(ctx))

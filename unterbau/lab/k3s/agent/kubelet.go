@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os/exec"
+	"path/filepath"
 	"strings"
 
 	"unterbau.internal/k3s/config"
@@ -51,13 +52,13 @@ func (n *node) startKubelet(ctx context.Context) (*config.Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	file := n.path("etc", "kubelet.conf.d", "00-k3s-defaults.conf")
-	if err := write(file, settings, 0o600); err != nil {
+	folder := n.path("etc", "kubelet.conf.d") // K3s' own: files of others there win over this one
+	if err := write(filepath.Join(folder, "00-k3s-defaults.conf"), settings, 0o600); err != nil {
 		return nil, err
 	}
 	labels := append([]string{"node.kubernetes.io/instance-type=k3s"}, n.NodeLabels...)
 	arguments := []string{
-		"--config=" + file, "--kubeconfig=" + n.path("kubelet.kubeconfig"), "--hostname-override=" + n.NodeName,
+		"--config-dir=" + folder, "--kubeconfig=" + n.path("kubelet.kubeconfig"), "--hostname-override=" + n.NodeName,
 		"--node-ip=" + n.NodeIP, "--node-labels=" + strings.Join(labels, ","),
 	}
 	if len(n.NodeTaints) > 0 {

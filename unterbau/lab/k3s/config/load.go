@@ -11,7 +11,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// Known keys and whether they take a value: K3s takes each as a flag and as a key of its file.
+// switches, words, lists and numbers are the keys that are known, each a flag and a key of the file.
 var switches = map[string]func(*Config) *bool{
 	"cluster-init": func(c *Config) *bool { return &c.ClusterInit }, "cluster-reset": func(c *Config) *bool { return &c.ClusterReset },
 	"secrets-encryption":       func(c *Config) *bool { return &c.SecretsEncryption },

@@ -159,8 +159,8 @@ func (a *Authority) Pool() *x509.CertPool {
 	return pool
 }
 
-// ClientTLS trusts the authority in the file and shows the pair at PATH.{crt,key}, if there is a path.
-func ClientTLS(caFile, path string) (*tls.Config, error) {
+// ClientTLS trusts the authority in the file and shows the certificate, if there is one.
+func ClientTLS(caFile, certFile, keyFile string) (*tls.Config, error) {
 	text, err := os.ReadFile(caFile)
 	if err != nil {
 		return nil, err
@@ -170,8 +170,8 @@ func ClientTLS(caFile, path string) (*tls.Config, error) {
 		return nil, fmt.Errorf("%s has no certificate", caFile)
 	}
 	said := &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
-	if path != "" {
-		pair, err := tls.LoadX509KeyPair(path+".crt", path+".key")
+	if certFile != "" {
+		pair, err := tls.LoadX509KeyPair(certFile, keyFile)
 		if err != nil {
 			return nil, err
 		}
@@ -259,9 +259,6 @@ func readKey(path string) (crypto.Signer, error) {
 	}
 	return key.(crypto.Signer), nil
 }
-
-// First is the first certificate of a PEM text.
-func First(text []byte) (*x509.Certificate, error) { return first(text) }
 
 func first(text []byte) (*x509.Certificate, error) {
 	found, _ := pem.Decode(text)

@@ -48,10 +48,30 @@ func (s *server) startControlPlane(ctx context.Context) error {
 	if err := s.awaitAPI(ctx); err != nil {
 		return err
 	}
-	if err := s.child(ctx, &s.parts, "kube-scheduler", arguments(s.schedulerArguments(), s.cfg.SchedulerArgs)); err != nil {
-		return err
-	}
-	return s.child(ctx, &s.parts, "kube-controller-manager", arguments(s.controllerArguments(), s.cfg.ControllerArgs))
+	s.keep(ctx, "kube-scheduler", arguments(s.schedulerArguments(), s.cfg.SchedulerArgs))
+	s.keep(ctx, "kube-controller-manager", arguments(s.controllerArguments(), s.cfg.ControllerArgs))
+	return nil
+}
+
+// keep starts a part again that ended: both of these end when their lease could not be renewed in time, which in K3s
+// ends the whole server. A lab on a busy machine would meet that for no other reason than being busy.
+func (s *server) keep(ctx context.Context, name string, args []string) {
+	s.parts.Add(1)
+	go func() {
+		defer s.parts.Done()
+		for ctx.Err() == nil {
+			process, err := config.Child(ctx, name, args, nil)
+			if err != nil {
+				s.ends <- err
+				return
+			}
+			<-process.Done
+			if ctx.Err() == nil {
+				config.Log("%v; starting it again", process.End())
+				time.Sleep(waitInterval * 2)
+			}
+		}
+	}()
 }
 
 func (s *server) awaitAPI(ctx context.Context) error {

@@ -146,8 +146,8 @@ func (s *server) etcdSettings(endpoints []string) (said clientv3.Config, err err
 		Endpoints: endpoints, DialTimeout: etcdTimeout, DialKeepAliveTime: 30 * time.Second, DialKeepAliveTimeout: 10 * time.Second,
 		Logger: zap.NewNop(),
 	}
-	if ca, cert, _ := s.etcdFiles(); ca != "" {
-		said.TLS, err = pki.ClientTLS(ca, strings.TrimSuffix(cert, ".crt"))
+	if ca, cert, key := s.etcdFiles(); ca != "" {
+		said.TLS, err = pki.ClientTLS(ca, cert, key)
 	}
 	return said, err
 }

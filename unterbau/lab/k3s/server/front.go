@@ -75,9 +75,13 @@ func (s *server) proxy() (http.Handler, error) {
 	}, nil
 }
 
-// transport speaks HTTP/1.1 only: an upgrade (exec, port-forward) needs it, and watches do not mind.
+// transport shows the certificate at PAIR.{crt,key}, if any. It speaks HTTP/1.1 only: an upgrade (exec, port-forward) needs it, and watches do not mind.
 func (s *server) transport(pair string) (*http.Transport, error) {
-	said, err := pki.ClientTLS(s.tls("server-ca.crt"), pair)
+	cert, key := "", ""
+	if pair != "" {
+		cert, key = pair+".crt", pair+".key"
+	}
+	said, err := pki.ClientTLS(s.tls("server-ca.crt"), cert, key)
 	if err != nil {
 		return nil, err
 	}

@@ -273,7 +273,7 @@ func (s *server) patchNode(ctx context.Context, node *corev1.Node, metadata map[
 	return err
 }
 
-// certificateDirs are emptied of certificates when `k3s certificate rotate` left its mark: they are made anew.
+// rotateIfAsked drops the serving certificate where K3s' mark asks for a new one.
 func (s *server) rotateIfAsked() error {
 	mark := s.tls("dynamic-cert-regenerate")
 	if !exists(mark) {
