@@ -152,8 +152,8 @@ class Restore:
         for position, machine in enumerate([first, *others], start=1):
             self.tell(f"{machine.name}: starting, server {position} of {len(self.servers)}")
             machine.run(steps.start())
-            self._await(machine, lambda one=machine: self._votes(one), "its etcd has no vote")
-            self._await(machine, lambda one=machine: self._answers(one), "its API is not ready")
+            self._await(machine, self._votes, "its etcd has no vote")
+            self._await(machine, self._answers, "its API is not ready")
             if machine is first:
                 machine.run(steps.forget_node_passwords(self.places, nodes))
 
@@ -169,9 +169,9 @@ class Restore:
     def _answers(self, machine: Machine) -> bool:
         return machine.run(steps.api_ready(self.places)).strip() == "yes"
 
-    def _await(self, machine: Machine, true: Callable[[], bool], found: str) -> None:
+    def _await(self, machine: Machine, true: Callable[[Machine], bool], found: str) -> None:
         deadline = time.monotonic() + self.start_within_s
-        while not true():
+        while not true(machine):
             if time.monotonic() > deadline:
                 raise RestoreError(
                     f"cannot go on from {machine.name}: after {self.start_within_s:.0f} s {found}; see `journalctl -u "

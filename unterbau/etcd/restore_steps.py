@@ -57,6 +57,12 @@ def begin(places: Places, identity: str) -> str:
     )
 
 
+def under_way(places: Places) -> str:
+    """Print the id of the restore that was begun here and has not ended; nothing if there is none."""
+    marker = f"{places.ours}/under-way"
+    return f"if test -e {marker}; then cat {marker}; fi"
+
+
 def stop() -> str:
     """K3s is stopped and does not come back by a reboot: old members would make a majority without the new one."""
     return (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import tempfile
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 from unterbau.domain.etcd import usable
@@ -12,7 +13,8 @@ from unterbau.domain.unknown import Unknown
 from unterbau.etcd import restore
 from unterbau.etcd.connection import Cluster, Remote, sha256_of
 from unterbau.etcd.restore import HERE, Checked, RestoreError
-from unterbau.etcd.status import SNAPSHOT, import_module
+from unterbau.etcd.restore_steps import under_way
+from unterbau.etcd.status import SNAPSHOT
 
 IDENTITY_LENGTH = 12
 
@@ -30,8 +32,11 @@ def placed(cluster: Cluster, wanted: str) -> Source:
 
     Args:
         cluster: connected.
-        wanted: a file here, NODE:NAME for one on a server's disk, or "" for the newest that can be restored.
+        wanted: a file here, NODE:NAME for one on a server's disk, or "" for the newest that can be restored. A
+            restore that was begun and has not ended comes before any of them.
     """
+    if begun := cluster.servers[0].run(under_way(HERE)).strip():
+        return _looked_at(cluster, f"the snapshot {begun}, whose restore was begun", begun, "")
     name, noted = (wanted, "") if wanted else _newest(cluster)
     node, colon, rest = name.partition(":")
     server = next((one for one in cluster.servers if one.name == node), None)
