@@ -173,9 +173,10 @@ def test_a_restore_that_was_begun_goes_on_whatever_is_asked_for() -> None:
     ("wanted", "records", "said"),
     [
         ("", None, "no API tells which there are"),
-        ("", [record(OLD)], "none of the snapshots on the servers can be"),
+        ("", [record(OLD)], "none of the snapshots can be"),
         ("srv-1:gone", None, "there is no such file; see `unterbau etcd snapshots`"),
         ("nowhere", None, "there is no such file here"),
+        ("s3:one", None, "snapshots stay on the servers here"),
     ],
 )
 def test_what_is_not_there_is_said(wanted: str, records: Any, said: str) -> None:

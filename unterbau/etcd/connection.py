@@ -91,6 +91,16 @@ class Remote:
 
 
 @dataclass(frozen=True)
+class Bucket:
+    """Where K3s puts snapshots besides the servers' disks, as the first server reaches it."""
+
+    url: str  # https://HOST:PORT/BUCKET/FOLDER
+    access_key: str
+    secret_key: Hidden
+    region: str = "us-east-1"
+
+
+@dataclass(frozen=True)
 class Cluster:
     """Its servers in the inventory's order, its agents, and the tokens that the store keeps, newest first."""
 
@@ -100,6 +110,7 @@ class Cluster:
     tokens: Sequence[Token]
     url: str  # where the first server is joined
     store: Store
+    bucket: Bucket | None = None
 
     def keep(self, token: Token) -> None:
         """The store's current server token is this one: what a later apply writes into config.yaml."""
@@ -153,4 +164,15 @@ def _found(session: Session, declared: K3s, servers: Sequence[Host], agents: Seq
         tokens,
         f"https://{servers[0].data.node.address}:{declared.api_port}",
         Store(store[1].path, store[1].identity),
+        _bucket(session, declared, servers[0], Keyring.of(store[1], (), rotate=False, generate=False)),
     )
+
+
+def _bucket(session: Session, declared: K3s, first: Host, keyring: Keyring) -> Bucket | None:
+    if not declared.snapshot_bucket:
+        return None
+    users = [user for host in session.state.inventory for user in host.data.get("s3_users") or ()]
+    user = next(user for user in users if user.name == declared.snapshot_user)
+    gateway = f"https://s3.{first.data.network.domain}:{first.data.object_storage.gateway_port}"
+    url = f"{gateway}/{declared.snapshot_bucket}/{declared.snapshot_folder}"
+    return Bucket(url, user.name, keyring.value(user.secret.name))

@@ -53,7 +53,9 @@ def _leads(server: Remote) -> bool:
 
 @click.command("restore")
 @Env
-@click.option("--from", "source", default="", metavar="SNAPSHOT", help="A file, or SERVER:NAME; else the newest.")
+@click.option(
+    "--from", "source", default="", metavar="SNAPSHOT", help="A file, SERVER:NAME or s3:NAME; else the newest."
+)
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 def restore_command(environment: str, source: str, yes: bool) -> None:
     """Put the whole cluster back to what it was in a snapshot. What was written since is lost.

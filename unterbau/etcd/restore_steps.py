@@ -14,6 +14,8 @@ RESET_SAID = "Managed etcd cluster membership has been reset"
 OTHER_TOKEN = "encrypted with different token"  # noqa: S105  # K3s' sentence, where a token does not open the data
 RESET_UNIT = "unterbau-etcd-restore.service"
 RESET_WITHIN_S = 900
+AUTHORITIES = "/etc/unterbau/pki/ca.pem"  # what the node's own S3 gateway is verified against
+CONNECT_TIMEOUT_S = 10
 OTHER = 3  # exit code: another restore was begun here and not finished
 
 
@@ -61,6 +63,31 @@ def under_way(places: Places) -> str:
     """Print the id of the restore that was begun here and has not ended; nothing if there is none."""
     marker = f"{places.ours}/under-way"
     return f"if test -e {marker}; then cat {marker}; fi"
+
+
+def download(places: Places, url: str, region: str, authorities: str = AUTHORITIES) -> str:
+    """A snapshot out of S3, into a file of ours; print its SHA-256. The keys are on standard input, as curl wants them.
+
+    K3s restores from S3 only with the keys in its configuration or on its command line. Source: K3s, etcd-snapshot.
+    """
+    part = f"{places.ours}/s3.part"
+    return (
+        f"set -e; umask 077; mkdir -p {places.ours}; curl --silent --show-error --fail --noproxy '*' "
+        f"--connect-timeout {CONNECT_TIMEOUT_S} --cacert {shlex.quote(authorities)} "
+        f"--aws-sigv4 {shlex.quote(f'aws:amz:{region}:s3')} --config - --output {part} {shlex.quote(url)}; "
+        f"sha256sum < {part}"
+    )
+
+
+def login(access_key: str, secret_key: str) -> str:
+    """The keys in a line of curl's configuration."""
+    quoted = f"{access_key}:{secret_key}".replace("\\", "\\\\").replace('"', '\\"')
+    return f'user = "{quoted}"'
+
+
+def downloaded(places: Places, identity: str) -> str:
+    """What was downloaded is the file that is restored."""
+    return f"mv -fT {places.ours}/s3.part {places.snapshot(identity)}"
 
 
 def stop() -> str:

@@ -1,4 +1,4 @@
-"""Where the snapshot of a restore comes from: a file of the operator's, or one on a server's disk."""
+"""Where the snapshot of a restore comes from: a file of the operator's, a server's disk, or S3."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ import tempfile
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from urllib.parse import quote
 
 from unterbau.domain.etcd import usable
 from unterbau.domain.unknown import Unknown
 from unterbau.etcd import restore
 from unterbau.etcd.connection import Cluster, Remote, sha256_of
 from unterbau.etcd.restore import HERE, Checked, RestoreError
-from unterbau.etcd.restore_steps import under_way
+from unterbau.etcd.restore_steps import download, downloaded, login, under_way
 from unterbau.etcd.status import SNAPSHOT
+from unterbau.secrets.hidden import Hidden
 
 IDENTITY_LENGTH = 12
 
@@ -32,13 +34,15 @@ def placed(cluster: Cluster, wanted: str) -> Source:
 
     Args:
         cluster: connected.
-        wanted: a file here, NODE:NAME for one on a server's disk, or "" for the newest that can be restored. A
+        wanted: a file here, SERVER:NAME for one on a disk, s3:NAME, or "" for the newest that can be restored. A
             restore that was begun and has not ended comes before any of them.
     """
     if begun := cluster.servers[0].run(under_way(HERE)).strip():
         return _looked_at(cluster, f"the snapshot {begun}, whose restore was begun", begun, "")
     name, noted = (wanted, "") if wanted else _newest(cluster)
     node, colon, rest = name.partition(":")
+    if colon and node == "s3":
+        return _from_bucket(cluster, rest, noted)
     server = next((one for one in cluster.servers if one.name == node), None)
     if colon and server is not None:
         path = rest if rest.startswith("/") else f"{HERE.snapshots}/{rest}"
@@ -47,8 +51,7 @@ def placed(cluster: Cluster, wanted: str) -> Source:
     if not file.is_file():
         nodes = ", ".join(one.name for one in cluster.servers)
         raise RestoreError(
-            f"cannot restore {name}: there is no such file here; name a file, or SERVER:NAME ({nodes}); one in S3 is "
-            "downloaded first"
+            f"cannot restore {name}: there is no such file here; name a file, SERVER:NAME ({nodes}), or s3:NAME"
         )
     return _sent(cluster, file, name, noted)
 
@@ -62,9 +65,13 @@ def _newest(cluster: Cluster) -> tuple[str, str]:
             continue
         known = [import_module(SNAPSHOT).snapshot(record) for record in found["records"]]
         for one in known:
-            if one.place in places and usable(one, kept) == "yes":
+            if usable(one, kept) != "yes":
+                continue
+            if one.place == "s3":
+                return f"s3:{one.name}", one.token_hash or ""
+            if one.place in places:
                 return f"{one.place}:{one.location.removeprefix('file://') or one.name}", one.token_hash or ""
-        raise RestoreError("cannot restore: none of the snapshots on the servers can be; see `unterbau etcd snapshots`")
+        raise RestoreError("cannot restore: none of the snapshots can be; see `unterbau etcd snapshots`")
     raise RestoreError("cannot choose a snapshot: no API tells which there are; name one: --from FILE or SERVER:NAME")
 
 
@@ -83,6 +90,18 @@ def _from_server(cluster: Cluster, server: Remote, path: str, noted: str) -> Sou
         here.touch(0o600)
         server.fetch(path, here)
         return _sent(cluster, here, name, noted)
+
+
+def _from_bucket(cluster: Cluster, rest: str, noted: str) -> Source:
+    """The first server fetches it through its own gateway."""
+    bucket, first = cluster.bucket, cluster.servers[0]
+    if bucket is None:
+        raise RestoreError(f"cannot restore s3:{rest}: snapshots stay on the servers here; name SERVER:NAME, or a file")
+    keys = Hidden(login(bucket.access_key, bucket.secret_key.unmask()))
+    said = first.run(download(HERE, f"{bucket.url}/{quote(rest)}", bucket.region), keys).split()[0]
+    identity = said[:IDENTITY_LENGTH]
+    first.run(downloaded(HERE, identity))
+    return _looked_at(cluster, f"s3:{rest}", identity, noted)
 
 
 def _sent(cluster: Cluster, file: Path, name: str, noted: str) -> Source:
