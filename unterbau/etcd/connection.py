@@ -29,6 +29,7 @@ from unterbau.secrets.store import New, Store
 
 TOKENS_KNOWN = 100
 LAST_WORDS = 5  # lines
+LIMIT_S = 1800  # of one step: longer than a restore of 2 GiB, and than K3s takes to stop or nodes to be Ready
 
 
 class Remote:
@@ -41,7 +42,10 @@ class Remote:
         """Its standard output; RestoreError with its last words."""
         with self._session.on(self._host):
             done, output = self._host.run_shell_command(
-                StringCommand(command), _stdin=None if secret is None else secret.unmask(), **self._as_root
+                StringCommand(command),
+                _stdin=None if secret is None else secret.unmask(),
+                _timeout=LIMIT_S,
+                **self._as_root,
             )
         if not done:
             words = redact(" ".join(output.output_lines[-LAST_WORDS:]))
