@@ -63,10 +63,11 @@ def _prepared(role: str) -> Node:
         pinned.installed(artifact=image, name=f"images {image.name}")
     archives = {f"{IMAGES}/{image.name}.tar": pinned.path_of(image) for image in images}
     link.exactly(links=archives, folder=IMAGES, suffix=".tar", name="images to import")
-    return _node(declared, "server" if role == "server" else "agent", binary)
+    return node_of(declared, role, binary)
 
 
-def _node(declared: K3s, role: str, binary: Artifact) -> Node:
+def node_of(declared: K3s, role: str, binary: Artifact) -> Node:
+    """This node, as it should be."""
     datastore = _datastore(declared) if role == "server" else {}
     return Node(
         node=host.data.node.name,
