@@ -1,0 +1,221 @@
+"""K3s on nodes: who founds the cluster, who joins it, and each node as declared, one of them changed at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pyinfra import host
+from pyinfra.api import StringCommand, operation
+from pyinfra.api.command import PyinfraCommand
+from pyinfra.context import ctx_host
+
+from facts.k3s import CONFIG, ClusterState
+from facts.k3s import Node as Found
+from operations import config_file, k3s_drain, k3s_founding, k3s_gate, k3s_ready
+from operations.config_file import Commands
+from operations.k3s_config import Node, Tokens
+from operations.k3s_ready import Ready
+from unterbau import changes
+from unterbau.domain.unknown import Unknown
+
+QUORUM_RULE = "etcd keeps its quorum"
+STOP_TRIES = 600  # of 0.2 s: longer than systemd waits before it kills
+
+
+@operation()
+def founded(node: Node, tokens: Tokens) -> Commands:
+    """The cluster is there: its first server founds it, once; servers with data that are down start, all at once.
+
+    Those that are down take nothing away, and a cluster that was stopped as a whole is only ready when most of it is
+    back: none of them can be waited for alone.
+
+    Args:
+        node: this server, as it should be.
+        tokens: what servers and agents join with.
+    """
+    found = k3s_gate.state_of(ctx_host.get(), node)
+    if isinstance(found, Unknown):
+        yield from _unread()
+        return
+    if (sentence := k3s_ready.stood_in_for(node, found)) is not None:
+        yield from changes.rule(k3s_ready.RELEASE_RULE, passed=False, arithmetic=sentence)
+        return
+    founds = k3s_founding.founds(node, found)
+    if isinstance(founds, str):
+        yield from changes.refuse(founds)
+        return
+    if not founds and (k3s_ready.runs(found) or not found["has_data"]):
+        host.noop("the cluster is there" if found["has_data"] else f"{node.node} joins the cluster")
+        return
+    ready = k3s_ready.ready_of(ctx_host.get(), node, tokens, found, founding=founds)
+    if isinstance(ready, str):
+        yield from changes.refuse(ready)
+        return
+    if founds:
+        changes.attribute("K3s cluster", None, f"founded by {node.node}")
+    yield from _started(ready)
+    if founds and node.others:  # a disk that is lost later must never found another cluster
+        yield config_file.write(CONFIG, k3s_ready.config_of(node, tokens, node.others[0]))
+
+
+@operation()
+def server(node: Node, tokens: Tokens) -> Commands:
+    """This server is a member, and runs as declared; called for one after the other (`_serial=True`).
+
+    Before it restarts, all others must be ready and vote; afterwards it as well. A new version is reached with its
+    pods elsewhere.
+
+    Args:
+        node: this server, as it should be.
+        tokens: what servers and agents join with.
+    """
+    found = k3s_gate.state_of(ctx_host.get(), node)
+    if isinstance(found, Unknown):
+        yield from _unread()
+        return
+    if found["has_data"] and not k3s_ready.runs(found):
+        host.noop(f"{node.node} is started with all others")
+        return
+    if k3s_founding.founds(node, found) is not False:
+        host.noop(f"{node.node} founds the cluster first")
+        return
+    yield from _converged(node, tokens, found)
+
+
+@operation()
+def joined(node: Node, tokens: Tokens) -> Commands:
+    """This agent runs. All at once: one that does not run takes nothing away.
+
+    Args:
+        node: this agent, as it should be.
+        tokens: what agents join with.
+    """
+    found = k3s_gate.state_of(ctx_host.get(), node)
+    if isinstance(found, Unknown):
+        yield from _unread()
+        return
+    if found["has_data"] and k3s_ready.runs(found):
+        host.noop(f"{node.unit} runs")
+        return
+    yield from _converged(node, tokens, found)
+
+
+@operation()
+def agent(node: Node, tokens: Tokens) -> Commands:
+    """This agent runs as declared; called for one after the other (`_serial=True`), after the servers.
+
+    Args:
+        node: this agent, as it should be.
+        tokens: what agents join with.
+    """
+    found = k3s_gate.state_of(ctx_host.get(), node)
+    if isinstance(found, Unknown):
+        yield from _unread()
+        return
+    if not (found["has_data"] and k3s_ready.runs(found)):
+        host.noop(f"{node.unit} is started with all others")
+        return
+    yield from _converged(node, tokens, found)
+
+
+def _unread() -> Iterator[PyinfraCommand]:
+    yield from changes.refuse(f"cannot converge K3s on {host.name}: its state could not be read; see the error above")
+
+
+def _converged(node: Node, tokens: Tokens, found: Found) -> Commands:
+    cluster = k3s_ready.cluster_of(ctx_host.get(), node, found)
+    for rule, sentence in k3s_ready.forbidden(node, found, cluster).items():
+        if sentence is not None:
+            yield from changes.rule(rule, passed=False, arithmetic=sentence)
+            return
+    ready = k3s_ready.ready_of(ctx_host.get(), node, tokens, found)
+    if isinstance(ready, str):
+        yield from changes.refuse(ready)
+        return
+    if not k3s_ready.runs(found) or not found["has_data"]:
+        yield from k3s_ready.said_way(node, found, cluster)
+        yield from _started(ready, k3s_gate.a_server_answers(node, ready.through))
+        return
+    files = k3s_ready.configured(ready)
+    reason = k3s_ready.restart_reason(ready)
+    cordon = found["node"]["cordoned_by_us"] if found["node"] else None
+    silent = k3s_ready.silent(ready)
+    if not (files or reason or cordon or silent):
+        host.noop(f"{node.unit} runs as declared")
+        return
+    if reason is None:
+        yield from _finished(ready, files, cordon, silent)
+        return
+    yield from _restarted(ready, files, reason, cluster)
+
+
+def _finished(
+    ready: Ready, files: list[StringCommand], cordon: str | None, silent: str | None
+) -> Iterator[PyinfraCommand]:
+    """What a run that was killed right after its restart left to do."""
+    if silent is not None:
+        changes.attribute(f"{ready.node.unit} answers", silent, "ready")
+    if cordon is not None:
+        changes.attribute(f"{ready.node.node} cordoned by us", cordon, None)
+    yield from files
+    if silent is not None or cordon is not None:
+        yield k3s_gate.after_start(ready.node)
+    if cordon is not None:
+        yield k3s_drain.uncordoned(ready.node)
+
+
+def _started(ready: Ready, gate: PyinfraCommand | None = None) -> Iterator[PyinfraCommand]:
+    node, found = ready.node, ready.found
+    changes.attribute(f"{node.unit} active", found["active"], "active")
+    files = k3s_ready.configured(ready)
+    yield from k3s_ready.said_stand_in(node)
+    if gate is not None and not found["has_data"]:
+        yield gate
+    yield from files
+    again = found["active"] not in ("inactive", "failed") and k3s_ready.restart_reason(ready) is not None
+    yield _restart(node.unit) if again else _start(node.unit)
+    yield k3s_gate.after_start(node)
+
+
+def _restarted(
+    ready: Ready, files: list[StringCommand], reason: str, cluster: ClusterState | None
+) -> Iterator[PyinfraCommand]:
+    node, found = ready.node, ready.found
+    upgrade = k3s_ready.upgrade(ready)
+    changes.attribute(f"{node.unit} process", "running", f"restarted, {reason}")
+    if upgrade is not None:
+        changes.attribute(f"K3s on {node.node}", upgrade, node.version)
+    if node.role == "server":
+        if cluster is None:
+            yield from changes.refuse(f"cannot restart {node.unit} on {node.node}: who votes could not be read")
+            return
+        verdict = k3s_gate.arithmetic(node, cluster)
+        yield from changes.rule(QUORUM_RULE, passed=verdict.passed, arithmetic=verdict.arithmetic)
+        if not verdict.passed:
+            return
+    yield from k3s_ready.said_stand_in(node)
+    yield from k3s_ready.said_way(node, found, cluster)
+    yield k3s_gate.before_restart(node) if node.role == "server" else k3s_gate.servers_run(node)
+    if upgrade is not None:
+        yield k3s_drain.drained(node, f"upgrade to {node.version}")
+    yield from files
+    yield _restart(node.unit)
+    yield k3s_gate.after_start(node)
+    if upgrade is not None or (found["node"] and found["node"]["cordoned_by_us"]):
+        yield k3s_drain.uncordoned(node)
+
+
+def _start(unit: str) -> StringCommand:
+    """Not waited for by systemd, which would for ever: gates have a limit."""
+    return StringCommand(f"systemctl reset-failed {unit} 2>/dev/null; systemctl start --no-block {unit}")
+
+
+def _restart(unit: str) -> StringCommand:
+    """Until the former process is gone: it still answers while it takes its leave, and no gate may believe it."""
+    pid = f"systemctl show --value -p MainPID {unit}"
+    return StringCommand(
+        f"before=$({pid}); systemctl reset-failed {unit} 2>/dev/null; systemctl restart --no-block {unit}; "
+        f"for try in $(seq {STOP_TRIES}); do "
+        f'[ "$before" != 0 ] && [ "$({pid})" = "$before" ] || exit 0; sleep 0.2; done; '
+        f"echo 'cannot restart {unit}: its former process is still there; see systemctl status {unit}' >&2; exit 1"
+    )
