@@ -262,9 +262,10 @@ def state_of(host: Host, node: Node) -> Found | Unknown:
     """The node's own state; read once a host while the plan is made."""
     if getattr(host.state, "is_executing", False):
         return _state(host, node)
-    if host not in _states:
-        _states[host] = _state(host, node)
-    return _states[host]
+    here = ctx_host.get()  # the host itself: `host` stands for it, and outlives it
+    if here not in _states:
+        _states[here] = _state(host, node)
+    return _states[here]
 
 
 def _state(host: Host, node: Node) -> Found | Unknown:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pyinfra.api import StringCommand
+from pyinfra.api import HiddenValue, StringCommand
 from pyinfra.api.command import PyinfraCommand
 from pyinfra.api.host import Host
 
@@ -20,7 +20,7 @@ from unterbau import changes
 from unterbau.domain import skew
 from unterbau.domain.quorum import Verdict
 from unterbau.domain.unknown import Unknown
-from unterbau.secrets.hidden import Hidden
+from unterbau.secrets.hidden import MASK
 
 RELEASE_RULE = "K3s is a release of its project"
 SKEW_RULE = "versions of K3s follow each other"
@@ -54,8 +54,8 @@ def runs(found: Found) -> bool:
 
 
 def config_of(node: Node, tokens: Tokens, through: str | None) -> Wanted:
-    """config.yaml: it holds the tokens."""
-    return Wanted(Hidden(config_yaml(node, tokens, through)), "600")
+    """config.yaml: it holds the tokens, which are hidden wherever they are; its other lines are not."""
+    return Wanted(HiddenValue(config_yaml(node, tokens, through), MASK), "600")
 
 
 def ready_of(host: Host, node: Node, tokens: Tokens, found: Found, *, founding: bool = False) -> Ready | str:
@@ -66,7 +66,7 @@ def ready_of(host: Host, node: Node, tokens: Tokens, found: Found, *, founding: 
     first = config_of(node, tokens, None)
     through = None if founding else _through(host, node, found, ways)
     accepted = frozenset(one.sha256 for one in (*ways.values(), *([first] if node.role == "server" else [])))
-    wanted = wanted_files(node, Hidden((first if through is None else ways[through]).text))
+    wanted = wanted_files(node, HiddenValue((first if through is None else ways[through]).text, MASK))
     there = {path: found["files"][path] for path in wanted}
     return config_file.obstacle(there) or Ready(node, found, wanted, through, accepted)
 

@@ -11,7 +11,7 @@ from pyinfra.api import HiddenValue
 
 from facts.k3s import FOLDER, REGISTRIES
 from operations.k3s_hardening import HEADER
-from unterbau.secrets.hidden import Hidden
+from unterbau.secrets.hidden import MASK
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def files(mirrors: Sequence[Mirror]) -> dict[str, str | HiddenValue]:
     if not mirrors:
         return {}
     certificates: dict[str, str | HiddenValue] = {ca_file(one): one.ca for one in mirrors if one.ca is not None}
-    return {**certificates, REGISTRIES: Hidden(registries_yaml(mirrors))}
+    return {**certificates, REGISTRIES: HiddenValue(registries_yaml(mirrors), MASK)}
 
 
 def registries_yaml(mirrors: Sequence[Mirror]) -> str:
