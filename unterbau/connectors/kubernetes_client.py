@@ -164,7 +164,12 @@ class KubernetesClient:
             return _Answer(answer.status_code, answer.reason, answer.content, answer.headers)
 
     def _looked_up(self) -> str:
-        self._url = self.way.url(self._patience_s())
+        try:
+            self._url = self.way.url(0)
+        except NotThereError:  # only now is it asked whether anybody is worth waiting for
+            if not (patience_s := self._patience_s()):
+                raise
+            self._url = self.way.url(patience_s)
         return self._url
 
     @contextmanager
