@@ -20,6 +20,7 @@ COMMANDS = {
     "artifacts": "unterbau.artifacts.cli:artifacts",
     "vault": "unterbau.vault.cli:vault",
     "storage": "unterbau.storage.cli:storage",
+    "kubernetes": "unterbau.kubernetes.cli:kubernetes",
     "lab": "unterbau.lab.cli:lab",
 }
 

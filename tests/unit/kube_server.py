@@ -36,7 +36,10 @@ from unterbau.connectors.kubernetes import KubernetesConnector
 from unterbau.connectors.tunnel import connect_directly, session, tls_context
 
 STARTS_WITHIN_S = 90
-CONTROLLERS = "garbage-collector-controller,namespace-controller,serviceaccount-controller"
+CONTROLLERS = (
+    "garbage-collector-controller,namespace-controller,serviceaccount-controller,"
+    "certificatesigningrequest-signing-controller,clusterrole-aggregation-controller"
+)
 
 
 def program() -> Path:
@@ -158,6 +161,8 @@ def kubernetes(folder: Path) -> Iterator[Server]:
         "kube-controller-manager": [
             f"--kubeconfig={folder / 'kubeconfig'}", "--leader-elect=false", f"--controllers={CONTROLLERS}",
             f"--secure-port={controllers}", "--bind-address=127.0.0.1",
+            f"--cluster-signing-cert-file={folder / 'ca.crt'}",
+            f"--cluster-signing-key-file={folder / 'accounts.key'}",
         ],
     }  # fmt: skip
     server = Server(port, authority, admin, {})
@@ -235,6 +240,9 @@ class Endpoint:
 
     def answers(self) -> bool:
         return self.there
+
+    def roots(self) -> str:
+        return self._server.authority.pem
 
     def forget(self) -> None:
         """Tests renew nothing."""

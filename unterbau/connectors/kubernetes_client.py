@@ -52,6 +52,9 @@ class Way(Protocol):
     def answers(self) -> bool:
         """Whether any answers."""
 
+    def roots(self) -> str:
+        """The authorities of the servers (PEM)."""
+
     def forget(self) -> None:
         """Read the login anew."""
 

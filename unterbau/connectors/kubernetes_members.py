@@ -72,6 +72,11 @@ class Members(members.Members):
         """HTTP to any server, as the administrator; NotThereError if no node knows the certificate."""
         return session(self.open, self._context())
 
+    def roots(self) -> str:
+        """The authorities of the servers (PEM); NotThereError if no node knows them."""
+        self._login = self._login or self._read()
+        return self._login.roots
+
     def forget(self) -> None:
         """Read the certificate anew: it may have been renewed."""
         self._login = None
