@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
+import freezegun
 import pytest
 from pyinfra_testing.util import FakeState
 
@@ -12,6 +13,7 @@ from tests.unit import kube_server
 from unterbau.secrets import pki
 from unterbau.secrets.hidden import Hidden
 
+freezegun.configure(extend_ignore_list=["kubernetes"])  # its modules import their parts when somebody looks at them
 
 @pytest.fixture(autouse=True)
 def certificates_of_cases(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -195,7 +195,7 @@ def test_a_renewed_certificate_is_read_again(monkeypatch: pytest.MonkeyPatch) ->
     one, way = made(stage=StateStage.Execute)
     way.tree["GET /api"] = (401, {"message": "Unauthorized"})
     assert not ran(one, "GET v1/ConfigMap/a/x")[0]
-    assert way.forgotten == 1
+    assert way.forgotten
 
 
 WILL, WILL_NOT = SimpleNamespace(will_change=True), SimpleNamespace(will_change=False)

@@ -153,8 +153,9 @@ class KubernetesClient:
                     return answer
                 found = f"status {answer.status}"
                 self._renew(answer.status)
-            deadline_s = deadline_s or time.monotonic() + self._patience_s()
-            if time.monotonic() >= deadline_s:
+            if deadline_s is None:
+                deadline_s = time.monotonic() + self._patience_s()
+            elif time.monotonic() >= deadline_s:  # once more in any case: connections that rest are cut
                 raise NotThereError(f"cannot {method} {url}: no server of the Kubernetes API carried it out: {found}")
             gevent.sleep(LOOK_AGAIN_S)
 

@@ -84,9 +84,12 @@ class Members(members.Members):
     @override
     def look(self, *, every: bool = False) -> dict[str, str]:
         try:
-            return super().look(every=every)
+            found = super().look(every=every)
         except NotThereError as error:
             return {member.host.name: f"{SILENT} ({error})" for member in self.all}
+        if all(said.startswith(SILENT) for said in found.values()):
+            self.forget()  # a cluster that was made anew has another authority
+        return found
 
     @override
     def ask(self, member: Member, http: requests.Session) -> str:
