@@ -15,6 +15,7 @@ from unterbau.secrets.hidden import Hidden
 
 freezegun.configure(extend_ignore_list=["kubernetes"])  # its modules import their parts when somebody looks at them
 
+
 @pytest.fixture(autouse=True)
 def certificates_of_cases(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the cases of `certificate.*` it is 2026-11-22, and what is issued says what was asked for, not random keys."""

@@ -102,6 +102,7 @@ class Server:
     port: int
     authority: Authority
     admin: str  # key and certificate, PEM
+    folder: Path
     processes: dict[str, subprocess.Popen[bytes]]
 
     @property
@@ -122,6 +123,13 @@ class Server:
             )  # fmt: skip
             assert answer.ok, answer.text
             return answer.json()
+
+    def kubectl(self, *arguments: str) -> str:
+        """What people type."""
+        command = [str(self.folder / "k3s"), "kubectl", f"--kubeconfig={self.folder / 'kubeconfig'}", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
     def get(self, path: str) -> Any:
         """None if absent."""
@@ -165,7 +173,7 @@ def kubernetes(folder: Path) -> Iterator[Server]:
             f"--cluster-signing-key-file={folder / 'accounts.key'}",
         ],
     }  # fmt: skip
-    server = Server(port, authority, admin, {})
+    server = Server(port, authority, admin, folder, {})
     with ExitStack() as stack:
         for name, arguments in commands.items():
             server.processes[name] = stack.enter_context(_running(folder, name, [str(binary), name, *arguments]))
