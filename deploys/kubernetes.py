@@ -41,6 +41,7 @@ def _ground() -> dict[str, list[Object]]:
     """{step: objects} of what workloads need."""
     render, namespaces = kubernetes_render, _declared("kubernetes_namespaces")
     return {
+        "operators": list(render.operator_roles()),
         "namespaces": [render.namespace(one) for one in namespaces],
         "namespace policies": [policy for one in namespaces for policy in render.namespace_policies(one)],
         "service accounts": [render.service_account(one) for one in _declared("kubernetes_service_accounts")],
