@@ -12,6 +12,7 @@ from pyinfra.api import FunctionCommand
 from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.host import Host
 from pyinfra.api.state import State as Run
+from pyinfra.context import ctx_host
 
 from facts.etcd import EtcdAnswers
 from facts.k3s import Cluster, ClusterState, State, serves
@@ -244,9 +245,10 @@ def asked_here(host: Host, node: Node) -> ClusterState | Unknown:
     """What this server and its etcd tell; read once a host while the plan is made, where two operations ask."""
     if getattr(host.state, "is_executing", False):
         return _cluster(host, node)
-    if host not in _clusters:
-        _clusters[host] = _cluster(host, node)
-    return _clusters[host]
+    here = ctx_host.get()  # the host itself: `host` stands for it, and outlives it
+    if here not in _clusters:
+        _clusters[here] = _cluster(host, node)
+    return _clusters[here]
 
 
 def _cluster(host: Host, node: Node) -> ClusterState | Unknown:
@@ -260,9 +262,10 @@ def state_of(host: Host, node: Node) -> Found | Unknown:
     """The node's own state; read once a host while the plan is made."""
     if getattr(host.state, "is_executing", False):
         return _state(host, node)
-    if host not in _states:
-        _states[host] = _state(host, node)
-    return _states[host]
+    here = ctx_host.get()  # the host itself: `host` stands for it, and outlives it
+    if here not in _states:
+        _states[here] = _state(host, node)
+    return _states[here]
 
 
 def _state(host: Host, node: Node) -> Found | Unknown:
