@@ -10,7 +10,7 @@ from deploys.secrets import keyring
 from facts.k3s import DATA
 from operations import artifact as pinned
 from operations import k3s as operations
-from operations import k3s_registries, link, package
+from operations import k3s_node, k3s_registries, link, package
 from operations.k3s_config import DATASTORE_CA, DATASTORE_CERTIFICATE, DATASTORE_KEY, Cluster, Node, Tokens
 from unterbau.artifacts import Artifact, artifact
 from unterbau.declaration import K3s
@@ -26,6 +26,7 @@ def k3s_servers() -> None:
     node, tokens = _prepared("server"), _tokens(server=True)
     operations.founded(node=node, tokens=tokens, name="first start")
     operations.server(node=node, tokens=tokens, name="servers", _serial=True)
+    k3s_node.described(node=node, name="labels and taints")
 
 
 @deploy("k3s agents")
@@ -34,6 +35,7 @@ def k3s_agents() -> None:
     node, tokens = _prepared("agent"), _tokens(server=False)
     operations.joined(node=node, tokens=tokens, name="start")
     operations.agent(node=node, tokens=tokens, name="agents", _serial=True)
+    k3s_node.described(node=node, name="labels and taints")
 
 
 def is_server() -> bool:

@@ -137,16 +137,21 @@ def _entry(key: str, value: object) -> str:
 
 def _common(node: Node) -> dict[str, object]:
     cluster = node.cluster
-    taints = [SERVER_TAINT] if node.role == "server" and cluster.server_taint else []
     return {
         "node-name": node.node,
         "node-ip": node.address,
         "node-label": list(node.labels),
-        "node-taint": [*taints, *node.taints],
+        "node-taint": taints_of(node),
         "protect-kernel-defaults": True,
         "kubelet-arg": ["streaming-connection-idle-timeout=5m", f"tls-cipher-suites={CIPHERS}", *cluster.kubelet_args],
         "kube-proxy-arg": list(cluster.kube_proxy_args),
     }
+
+
+def taints_of(node: Node) -> list[str]:
+    """All that it registers with, "key=value:Effect"."""
+    own = [SERVER_TAINT] if node.role == "server" and node.cluster.server_taint else []
+    return [*own, *node.taints]
 
 
 def critical(cluster: Cluster) -> dict[str, str]:

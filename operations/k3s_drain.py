@@ -46,7 +46,7 @@ def drained(node: Node, why: str) -> FunctionCommand:
         failing = f"cannot drain {name}"
         timeout_s = node.cluster.drain_timeout_s
         hint = f"a budget may forbid it: see `kubectl get pdb -A`, or give it more than {timeout_s} s"
-        return _at_a_server(host, node, drain_command(name, timeout_s, why), failing, hint)
+        return at_a_server(host, node, drain_command(name, timeout_s, why), failing, hint)
 
     return _command(drain, node.node)
 
@@ -55,12 +55,12 @@ def uncordoned(node: Node) -> FunctionCommand:
     """Let pods come back, if it was us who sent them away."""
 
     def uncordon(state: Run, host: Host, name: str) -> bool:  # noqa: ARG001  # pyinfra wants both
-        return _at_a_server(host, node, uncordon_command(name), f"cannot uncordon {name}", "see the error above")
+        return at_a_server(host, node, uncordon_command(name), f"cannot uncordon {name}", "see the error above")
 
     return _command(uncordon, node.node)
 
 
-def _at_a_server(host: Host, node: Node, command: str, failing: str, hint: str) -> bool:
+def at_a_server(host: Host, node: Node, command: str, failing: str, hint: str) -> bool:
     """Run it on this host if it is a server, else on the first that works."""
     at = host if node.role == "server" else next((one for one, _ in k3s_gate.live_hosts(host, node)), None)
     if at is None:
