@@ -45,10 +45,12 @@ def ssh_server() -> None:
 
 @deploy("access")
 def firewall() -> None:
-    network = host.data.network
+    network, cluster = host.data.network, host.data.get("k3s")
     controllers = [str(cidr) for cidr in network.controllers]
+    # A pod that reaches its own node does so with its own address.
+    sources = {**groups(), "controllers": controllers, "pods": [str(cluster.cluster_cidr)] if cluster else []}
     node_firewall.default_deny(
-        accepts=accepts(flows_of(host.data), {**groups(), "controllers": controllers}, str(host.data.node.address)),
+        accepts=accepts(flows_of(host.data), sources, str(host.data.node.address)),
         pingers=[str(network.cidr), *controllers],
         name="firewall",
         _serial=True,

@@ -110,6 +110,7 @@ secrets_storage = (
 # An environment with another way between its nodes than VXLAN sets `flows_k3s` itself.
 flows_k3s = (
     Flow(name="k3s-api", source="all", target="servers", protocol="tcp", ports=(6443,)),
+    Flow(name="k3s-api-pods", source="pods", target="servers", protocol="tcp", ports=(6443,)),
     Flow(name="k3s-etcd", source="servers", target="servers", protocol="tcp", ports=("2379-2380",)),
     Flow(name="k3s-kubelet", source="all", target="all", protocol="tcp", ports=(10250,)),
     Flow(name="k3s-vxlan", source="all", target="all", protocol="udp", ports=(8472,)),

@@ -1,7 +1,8 @@
 """Bad declarations as data: tests/bad/*.yaml edits the good environment in tests/bad/base and lists every problem.
 
 `base: vault` lays tests/bad/base_vault over it first: endpoints, secrets, everything that is kept in Vault; `base:
-storage` in the same way five nodes with object storage, buckets and their users.
+storage` in the same way five nodes with object storage, buckets and their users, and `base: k3s` a cluster with objects
+in it and a bucket for its snapshots.
 """
 
 from __future__ import annotations
@@ -69,6 +70,12 @@ def test_the_base_with_vault_is_good_too(base: Path) -> None:
 def test_the_base_with_storage_is_good_too(base: Path) -> None:
     edit(base, {"base": "storage", "edits": []})
     assert [type(one).__name__ for one in load("demo", base).endpoints] == ["SecretStore", "S3Endpoint"]
+
+
+def test_the_base_with_k3s_is_good_too(base: Path) -> None:
+    edit(base, {"base": "k3s", "edits": []})
+    kinds = ["SecretStore", "S3Endpoint", "KubernetesEndpoint"]
+    assert [type(one).__name__ for one in load("demo", base).endpoints] == kinds
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda path: path.stem)

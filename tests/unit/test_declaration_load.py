@@ -57,8 +57,8 @@ def test_the_lab_is_valid(checkout: Path) -> None:
         "all": ("srv-1", "srv-2", "srv-3", "wrk-1", "wrk-2"),
     }
     assert [flow.name for flow in flows_of(lab.data["wrk-1"])] == [
-        "k3s-api", "k3s-etcd", "k3s-kubelet", "k3s-vxlan", "ntp", "postgresql", "postgresql-workers", "ssh",
-        "storage", "storage-gateway", "vault-api", "vault-raft",
+        "k3s-api", "k3s-api-pods", "k3s-etcd", "k3s-kubelet", "k3s-vxlan", "ntp", "postgresql", "postgresql-workers",
+        "ssh", "storage", "storage-gateway", "vault-api", "vault-raft",
     ]  # fmt: skip
     assert lab.data["wrk-2"]["operators"][0].authorized_keys == (KEY,)
 

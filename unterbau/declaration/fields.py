@@ -9,6 +9,8 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from unterbau.declaration.problems import Inert
+
 T = TypeVar("T")
 _LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")
 
@@ -92,9 +94,14 @@ def as_tuple(value: object) -> object:
 
 
 def repeated(values: Iterable[Any], key: Callable[[Any], object] = lambda value: value) -> list[Any]:
-    """Values that come again, in order."""
+    """Values that come again, in order; one that failed on its own has no equal."""
     seen: set[object] = set()
-    return [value for value in values if key(value) in seen or seen.add(key(value))]  # type: ignore[func-returns-value]
+    there = [value for value in values if not _inert(key(value))]
+    return [value for value in there if key(value) in seen or seen.add(key(value))]  # type: ignore[func-returns-value]
+
+
+def _inert(key: object) -> bool:
+    return any(isinstance(part, Inert) for part in (key if isinstance(key, tuple) else (key,)))
 
 
 def different(values: tuple[T, ...]) -> tuple[T, ...]:

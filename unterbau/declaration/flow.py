@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from unterbau.declaration.base import Declaration
 from unterbau.declaration.fields import Group, Ports, Slug, Some, cidr, matching, port_bounds
 
-CONTROLLERS = "controllers"
+CONTROLLERS, PODS = "controllers", "pods"
 _GROUP = r"[a-z][a-z0-9_-]*"
 
 
@@ -33,7 +33,7 @@ def _apart(ports: tuple[int | str, ...]) -> tuple[int | str, ...]:
 
 Source = Annotated[
     str,
-    matching(rf"{_GROUP}|[0-9./]+", 'a group of the inventory, "controllers", or a CIDR such as 10.0.0.0/24'),
+    matching(rf"{_GROUP}|[0-9./]+", 'a group of the inventory, "controllers", "pods", or a CIDR such as 10.0.0.0/24'),
     BeforeValidator(_source),
 ]
 Transport = Literal["tcp", "udp"]
@@ -44,7 +44,9 @@ class Flow(Declaration):
     """From `source` to the nodes of the group `target`, new connections on `ports` are accepted."""
 
     name: Slug = Field(description="shown in the firewall's rules and in the plan; unique")
-    source: Source = Field(description='a group, "controllers" (network.controllers), or a CIDR')
+    source: Source = Field(
+        description='a group, "controllers" (network.controllers), "pods" (k3s.cluster_cidr), or a CIDR'
+    )
     target: Group = Field(description="a group; `all` is every node")
     protocol: Transport = Field(description='"tcp" or "udp"')
     ports: PortList = Field(description='22, or a range as text, "30000-32767"; without overlap')

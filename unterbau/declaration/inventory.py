@@ -8,7 +8,7 @@ from typing import Any
 from unterbau.declaration.base import Declaration
 from unterbau.declaration.data import wrong
 from unterbau.declaration.endpoint import CONNECTORS, Endpoint
-from unterbau.declaration.flow import CONTROLLERS
+from unterbau.declaration.flow import CONTROLLERS, PODS
 from unterbau.declaration.masking import shown
 from unterbau.declaration.node import CONNECTION, Node
 from unterbau.declaration.problems import Collector, Inert, Problem
@@ -45,7 +45,12 @@ def _endpoint(entry: Any) -> Endpoint | None:
 
 def _not_a_group(source: Source, name: str, value: Any) -> list[Problem]:
     file, line = source.place(name)
-    reserved = {"all": "every node", source.path.stem: "every node", CONTROLLERS: "network.controllers"}
+    reserved = {
+        "all": "every node",
+        source.path.stem: "every node",
+        CONTROLLERS: "network.controllers",
+        PODS: "k3s.cluster_cidr",
+    }
     if name in reserved:
         source.complete = False
         return [

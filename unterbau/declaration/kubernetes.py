@@ -17,6 +17,7 @@ from unterbau.declaration.kubernetes_names import (
     LabelValue,
     ObjectName,
     PortName,
+    twice,
 )
 from unterbau.declaration.kubernetes_pod import Protocol, Text
 from unterbau.declaration.secret import Ref
@@ -93,14 +94,16 @@ class ServicePort(Declaration):
     port: Port = Field(description="what clients connect to")
     target: PortName | None = Field(None, description="the container's port by name; None: the one of this name")
     protocol: Protocol = Field("TCP", description='"TCP" or "UDP"')
-    node_port: int | None = Field(None, ge=30000, le=32767, description="the port of every node; None: inside only")
+    node_port: int | None = Field(
+        None, ge=30000, le=32767, description="the port of every node, past its firewall; None: inside only"
+    )
 
 
 def _ports_apart(ports: tuple[ServicePort, ...]) -> tuple[ServicePort, ...]:
     if again := repeated(one.name for one in ports):
-        raise ValueError(f"each port's name once ({again[0]} is there twice)")
-    if again := repeated((one.port, one.protocol) for one in ports):
-        raise ValueError(f"each port once ({again[0][0]} is there twice)")
+        raise twice(f"the port {again[0]!r}")
+    if numbers := repeated((one.port, one.protocol) for one in ports):
+        raise twice(f"the port {numbers[0][0]}")
     return ports
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
 
 from unterbau.declaration.explain import near
 from unterbau.declaration.fields import Many, different, matching
@@ -20,6 +21,11 @@ _IMAGE = re.compile(
     r"(?P<name>[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]{1,5})?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*)"
     r"(:(?P<tag>[A-Za-z0-9_][A-Za-z0-9._-]{0,127}))?(@(?P<digest>sha256:[0-9a-f]{64}))?"
 )
+
+
+def twice(what: str) -> PydanticCustomError:
+    """What a validator of several declarations raises; they are not shown, only what is there twice."""
+    return PydanticCustomError("twice", "{allowed}", {"found": f"{what} twice", "allowed": "each once"})
 
 
 def label_key(text: str) -> str:
@@ -76,6 +82,7 @@ DataKey = Annotated[str, matching(r"[A-Za-z0-9._-]{1,253}", "a key: 1 to 253 let
 EnvName = Annotated[str, matching(r"[A-Za-z_][A-Za-z0-9_]*", "a variable's name: letters, digits, '_', no digit first")]
 LabelKey = Annotated[str, AfterValidator(label_key)]
 LabelValue = Annotated[str, matching(rf"({_PART})?", "a label's value: 63 letters, digits, '._-' at most")]
+LabelKeys = Annotated[Many[LabelKey], AfterValidator(different)]
 Labels = dict[LabelKey, LabelValue]
 Image = Annotated[str, AfterValidator(image)]
 Schedule = Annotated[str, AfterValidator(schedule)]

@@ -18,6 +18,7 @@ from unterbau.declaration.kubernetes_names import (
     DottedName,
     EnvName,
     Image,
+    LabelKeys,
     Labels,
     MountPath,
     ObjectName,
@@ -25,7 +26,9 @@ from unterbau.declaration.kubernetes_names import (
     Schedule,
     SecretNames,
     TimeZone,
+    twice,
 )
+from unterbau.declaration.problems import Inert
 
 Protocol = Literal["TCP", "UDP"]
 Concurrency = Literal["Forbid", "Replace", "Allow"]
@@ -93,7 +96,7 @@ class Container(Declaration):
         None, ge=1, le=256000, description="thousandths of a CPU at most; by itself what the node has to spare"
     )
     memory_request_mib: int = Field(description="what it always gets", ge=4, le=1048576)
-    memory_limit_mib: int = Field(description="more ends it", ge=4, le=1048576)
+    memory_limit_mib: int = Field(description="the most that it may take; more ends it", ge=4, le=1048576)
     ports: ContainerPorts = Field((), description="ContainerPort(…), …")
     volumes: Volumes = Field((), description="Volume(…), …")
     readiness: MaybeProbe = Field(None, description="Probe(…): requests come only while it answers")
@@ -118,19 +121,22 @@ class Container(Declaration):
     @model_validator(mode="after")
     def _probes_have_a_port(self) -> Container:
         tcp = [one.name for one in self.ports if one.protocol == "TCP"]
+        if any(isinstance(one.name, Inert) or isinstance(one.protocol, Inert) for one in self.ports):
+            return self  # the port that is missed may be the one that failed
         for field, probe in (("readiness", self.readiness), ("liveness", self.liveness)):
-            if probe is not None and probe.port is not None and probe.port not in tcp:
+            if probe is not None and isinstance(probe.port, str) and probe.port not in tcp:
                 raise rule(field, f"the port {probe.port!r}", f"a TCP port of its ports: {', '.join(tcp) or 'none'}")
         return self
 
 
 def _names_apart(containers: tuple[Container, ...]) -> tuple[Container, ...]:
+    ports = [port for one in containers for port in one.ports]
     if again := repeated(one.name for one in containers):
-        raise ValueError(f"each container's name once ({again[0]} is there twice)")
-    if again := repeated(port.name for one in containers for port in one.ports):
-        raise ValueError(f"each port's name once in the pod ({again[0]} is there twice)")
-    if again := repeated((port.port, port.protocol) for one in containers for port in one.ports):
-        raise ValueError(f"each port once in the pod ({again[0][0]} is there twice)")
+        raise twice(f"the container {again[0]!r}")
+    if again := repeated(port.name for port in ports):
+        raise twice(f"the port {again[0]!r}")
+    if numbers := repeated((port.port, port.protocol) for port in ports):
+        raise twice(f"the port {numbers[0][0]}")
     return containers
 
 
@@ -148,6 +154,7 @@ class KubernetesCronJob(Declaration):
     service_account: ObjectName | None = Field(None, description="a KubernetesServiceAccount; None: no API token")
     user_id: int = Field(65532, ge=1, le=4294967294, description="the user that its processes run as; never root")
     node_selector: Labels = Field(default_factory=dict, description="labels of the nodes that it may run on")
+    tolerates: LabelKeys = Field((), description="keys of taints that its pods tolerate, whatever value and effect")
     concurrency_policy: Concurrency = Field(
         "Forbid", description='when one still runs: "Forbid" another, "Replace" it or "Allow" both'
     )
@@ -175,6 +182,7 @@ class KubernetesDeployment(Declaration):
     service_account: ObjectName | None = Field(None, description="a KubernetesServiceAccount; None: no API token")
     user_id: int = Field(65532, ge=1, le=4294967294, description="the user that its processes run as; never root")
     node_selector: Labels = Field(default_factory=dict, description="labels of the nodes that it may run on")
+    tolerates: LabelKeys = Field((), description="keys of taints that its pods tolerate, whatever value and effect")
     labels: Labels = Field(default_factory=dict, description="labels of its pods besides the platform's own")
     spread: bool = Field(default=True, description="pods are on different nodes where there are enough")
     termination_grace_s: int = Field(30, ge=1, le=3600, description="what a pod gets to end by itself")

@@ -158,7 +158,7 @@ _WORDS = {
     "LabelKey": "label's key", "LabelValue": "label's value", "TaintEffect": "text", "RegistryHost": "host",
     "RegistryUrls": "URLs", "Ref | None": "SecretRef", "DatastoreUrls": "URLs",
     "ObjectName": "name", "ObjectName | None": "name", "DottedName": "name", "DottedName | None": "name",
-    "CronJobName": "name", "PodSecurity": "text", "Labels": "dict", "FreeLabels": "dict",
+    "CronJobName": "name", "PodSecurity": "text", "Labels": "dict", "LabelKeys": "keys", "FreeLabels": "dict",
     "dict[DataKey, Text]": "dict", "dict[DataKey, Ref]": "dict", "SecretType": "text", "Containers": "containers",
     "TimeZone": "time zone", "Concurrency": "text", "Image": "image", "Many[Text]": "texts",
     "dict[EnvName, Text]": "dict", "SecretNames": "names", "ContainerPorts": "ports", "Volumes": "volumes",

@@ -12,6 +12,9 @@ from unterbau.declaration.fields import repeated
 from unterbau.declaration.node import Network, Node
 from unterbau.declaration.problems import Problem
 from unterbau.declaration.rules_flows import flow_rules
+from unterbau.declaration.rules_k3s import k3s_rules
+from unterbau.declaration.rules_k3s_flows import k3s_flow_rules
+from unterbau.declaration.rules_kubernetes import kubernetes_rules
 from unterbau.declaration.rules_s3 import s3_rules
 from unterbau.declaration.rules_vault import vault_rules
 from unterbau.declaration.ssh import Operator, SshServer
@@ -25,7 +28,11 @@ SERVERS = "servers"
 
 def all_problems(view: View) -> list[Problem]:
     """What every rule finds."""
-    return [problem for rule in (*_RULES, *flow_rules, *vault_rules, *s3_rules) for problem in rule(view)]
+    return [
+        problem
+        for rule in (*_RULES, *flow_rules, *vault_rules, *s3_rules, *k3s_rules, *k3s_flow_rules, *kubernetes_rules)
+        for problem in rule(view)
+    ]
 
 
 def node_names_once(view: View) -> Iterator[Problem]:

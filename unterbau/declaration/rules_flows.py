@@ -8,7 +8,7 @@ from typing import Any
 
 from unterbau.declaration.explain import near
 from unterbau.declaration.fields import port_bounds
-from unterbau.declaration.flow import CONTROLLERS, Flow, is_flows
+from unterbau.declaration.flow import CONTROLLERS, PODS, Flow, is_flows
 from unterbau.declaration.node import Network
 from unterbau.declaration.problems import Problem
 from unterbau.declaration.ssh import SshServer
@@ -44,7 +44,7 @@ def flow_names_once(view: View) -> Iterator[Problem]:
 def flow_groups_there(view: View) -> Iterator[Problem]:
     """A flow from or to a group that does not exist would open nothing."""
     for flow, _ in _flows(view) if view.inventory.complete else ():
-        sources = (*view.groups, CONTROLLERS)
+        sources = (*view.groups, CONTROLLERS, PODS)
         if not flow.source[:1].isdigit() and flow.source not in sources:
             allowed = f"a CIDR or one of {', '.join(sources)}{near(flow.source, sources)}"
             yield view.at(flow, "source", repr(flow.source), allowed)
@@ -78,9 +78,13 @@ def _shut_port(view: View, node: str) -> int:
     """The port of a node's SSH server if the controllers can't reach it; 0 if they can, or if that is not known."""
     data = view.data[node]
     server, network = data.get("ssh_server"), data.get("network")
-    if not isinstance(server, SshServer) or not isinstance(network, Network) or not _known(view, data, server, network):
+    if (
+        not isinstance(server, SshServer)
+        or not isinstance(network, Network)
+        or not all_known(view, data, server, network)
+    ):
         return 0
-    fit = _to(view, node, "tcp", server.port)
+    fit = accepted(view, node, "tcp", server.port)
     return 0 if all(_open_to(fit, controller) for controller in network.controllers) else server.port
 
 
@@ -88,21 +92,21 @@ def time_is_reached(view: View) -> Iterator[Problem]:
     """With an island, every node asks its members; without this a node would have no time, and nothing would say so."""
     for time_sync, nodes in view.values("time_sync") if view.readable and not near("flows", view.unknown) else ():
         members = view.groups.get(time_sync.island or "", ()) if isinstance(time_sync, TimeSync) else ()
-        deaf = [node for node in nodes if any(not _answers(view, member, node) for member in members)]
+        deaf = [node for node in nodes if any(not answers(view, member, node) for member in members)]
         if deaf:
             flow = f'Flow(name="ntp", source="all", target="{time_sync.island}", protocol="udp", ports=({NTP},))'
             found = f"no flow to the time (udp {NTP}) of {time_sync.island} from {', '.join(deaf)}"
             yield view.here("flows", found, flow)
 
 
-def _answers(view: View, member: str, node: str) -> bool:
-    """Whether a member accepts NTP from a node; True as well if that is not known."""
-    if member == node or not _known(view, view.data[member]):
+def answers(view: View, member: str, node: str, protocol: str = "udp", port: int = NTP) -> bool:
+    """Whether a member accepts a port from a node; True as well if that is not known."""
+    if member == node or not all_known(view, view.data[member]):
         return True
     addresses = [one.address for one in view.valid_nodes() if one.name == node]
     return not addresses or any(
         node in view.groups.get(flow.source, ()) or _inside(addresses[0], flow.source)
-        for flow in _to(view, member, "udp", NTP)
+        for flow in accepted(view, member, protocol, port)
     )
 
 
@@ -110,14 +114,14 @@ def _inside(address: IPv4Address, source: str) -> bool:
     return source[:1].isdigit() and address in IPv4Network(source)
 
 
-def _known(view: View, data: Mapping[str, Any], *parts: object) -> bool:
+def all_known(view: View, data: Mapping[str, Any], *parts: object) -> bool:
     """Whether no flow failed on its own, nor one of `parts`: it may have been the flow that is missed."""
     flows = [data[name] for name in data if is_flows(name)]
     every = [*parts, *(flow for one in flows if isinstance(one, tuple) for flow in one)]
     return all(isinstance(one, tuple) for one in flows) and all(view.collector.valid(part) for part in every)
 
 
-def _to(view: View, node: str, protocol: str, port: int) -> list[Flow]:
+def accepted(view: View, node: str, protocol: str, port: int) -> list[Flow]:
     """Flows that the node accepts on this port."""
     mine = [flow for flow in _of_node(view, view.data[node]) if node in view.groups.get(flow.target, ())]
     return [flow for flow in mine if flow.protocol == protocol and _has(flow, port)]

@@ -140,7 +140,7 @@ def writers_only_write(view: View) -> Iterator[Problem]:
             found = "'GOVERNANCE' with writers, who can shorten it in MinIO whatever their policies say"
             yield view.at(bucket, "lock_mode", found, '"COMPLIANCE", which nobody shortens')
         for user in (users[name] for name in bucket.writers if name in users):
-            statements, complete = _statements(view, user)
+            statements, complete = identity_statements(view, user)
             if may := allowed(statements, DESTRUCTIVE, bucket.name):
                 found = f"{user.name!r}, who may {', '.join(may)}"
                 yield view.at(bucket, "writers", found, "users whose policies do not allow that on this bucket")
@@ -151,7 +151,7 @@ def writers_only_write(view: View) -> Iterator[Problem]:
                 yield view.at(bucket, "writers", f"{user.name!r}, who may not s3:PutObject", "users who may write")
 
 
-def _statements(view: View, user: S3User) -> tuple[list[S3Statement | Said], bool]:
+def identity_statements(view: View, user: S3User) -> tuple[list[S3Statement | Said], bool]:
     """What its policies and those of its groups say; whether all of that is known."""
     policies = {one.name: one.every_statement for one in view.each("s3_policies")}
     groups = {one.name: one.policies for one in view.each("s3_groups")}

@@ -11,6 +11,8 @@ from unterbau.declaration.explain import near
 from unterbau.declaration.fields import repeated
 from unterbau.declaration.postgresql import PostgresqlServer
 from unterbau.declaration.problems import Inert, Problem
+from unterbau.declaration.rules_k3s import k3s_secrets
+from unterbau.declaration.rules_kubernetes import kubernetes_secrets
 from unterbau.declaration.rules_s3 import s3_secrets
 from unterbau.declaration.secret import CertificateAuthority, Pki, Secret, SecretRef, secrets_of
 from unterbau.declaration.storage import S3Endpoint
@@ -110,6 +112,8 @@ def _names_of_secrets(view: View) -> Iterator[tuple[Declaration, str, str]]:
         yield from ((entry, f"fields[{field}]", ref.name) for field, ref in entry.fields.items())
     yield from ((one, "password", one.password.name) for one in view.each("vault_databases"))
     yield from s3_secrets(view)
+    yield from k3s_secrets(view)
+    yield from kubernetes_secrets(view)
 
 
 def _named_by(one: Declaration) -> Iterator[tuple[Declaration, str, str]]:

@@ -34,7 +34,10 @@ def problem(schedule: str) -> str:
     """
     parts = schedule.split(" ")
     if len(parts) != len(_FIELDS):
-        return f"{len(schedule.split())} fields where minute, hour, day, month and weekday are five, one blank between"
+        found = len(schedule.split())
+        return (
+            f"{found} field{'s' * (found != 1)}, not the five minute, hour, day, month and weekday with blanks between"
+        )
     wrong = [_wrong(part, field) for part, field in zip(parts, _FIELDS, strict=True)]
     return next(filter(None, wrong), "") or _never(parts)
 
