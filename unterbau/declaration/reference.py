@@ -153,7 +153,7 @@ _WORDS = {
     "Names": "short names", "Slug | None": "short name",
     "GroupOrNone": "group", "Flannel": "text", "PackagedMany": "names", "AltNames": "names",
     "Many[Label]": "labels", "Many[Taint]": "taints", "ArtifactNames": "artifacts", "Many[Mirror]": "mirrors",
-    "Schedule": "cron schedule", "Bucketed": "bucket name", "UserOrNone": "access key", "Folder": "text",
+    "Schedule": "cron schedule", "DateOrNever": "day", "Bucketed": "bucket name", "UserOrNone": "access key", "Folder": "text",
     "Datastore | None": "a datastore", "PackageNames": "Debian packages", "Arguments": "texts",
     "LabelKey": "label's key", "LabelValue": "label's value", "TaintEffect": "text", "RegistryHost": "host",
     "RegistryUrls": "URLs", "Ref | None": "SecretRef", "DatastoreUrls": "URLs",
