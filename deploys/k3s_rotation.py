@@ -15,7 +15,6 @@ from operations.k3s_config import Node
 from unterbau.artifacts import artifact
 
 TOKENS_KNOWN = 5
-CERTIFICATES_DAYS = 60  # K3s renews what ends within 120 days (older releases: 90) at every start
 
 
 @deploy("k3s rotation")
@@ -33,10 +32,11 @@ def token() -> None:
 @deploy("k3s rotation")
 def certificates_and_keys() -> None:
     """On every node, one after the other."""
-    node = _node()
-    k3s_rotation.certificates(node=node, within_days=CERTIFICATES_DAYS, name="certificates of K3s", _serial=True)
+    node, declared = _node(), host.data.k3s
+    within_days = declared.certificates_renewed_days
+    k3s_rotation.certificates(node=node, within_days=within_days, name="certificates of K3s", _serial=True)
     if node.role == "server":
-        not_before = str(getattr(host.data.k3s, "encryption_key_not_before", ""))
+        not_before = declared.encryption_key_not_before
         k3s_rotation.encryption_key(node=node, not_before=not_before, name="key of Secrets", _serial=True)
 
 

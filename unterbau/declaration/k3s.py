@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import date
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
@@ -37,6 +38,15 @@ def _url(text: str) -> str:
     return text
 
 
+def _day(text: str) -> str:
+    if text:
+        date.fromisoformat(text)
+    return text
+
+
+DateOrNever = Annotated[
+    str, matching(r"([0-9]{4}-[0-9]{2}-[0-9]{2})?", "a day, \"2026-11-22\", or ''"), AfterValidator(_day)
+]
 GroupOrNone = Annotated[str, matching(r"([a-z][a-z0-9_-]*)?", "a group's name, or '' if there is none")]
 Flannel = Literal["vxlan", "host-gw", "wireguard-native"]
 Packaged = Literal["coredns", "local-storage", "metrics-server", "servicelb", "traefik"]
@@ -157,6 +167,12 @@ class K3s(Declaration):
     snapshot_folder: Folder = Field("k3s", description="the folder in the bucket")
     datastore: Datastore | None = Field(None, description="K3sDatastore(…); by itself the servers' own etcd")
     drain_timeout_s: int = Field(300, ge=1, le=86400, description="how long a node's pods may take to leave it")
+    encryption_key_not_before: DateOrNever = Field(
+        "", description="a key of Secrets that was made before this day (UTC) is made anew; '' for never"
+    )
+    certificates_renewed_days: int = Field(
+        60, ge=1, le=119, description="days before its end at which a certificate of K3s is made anew"
+    )
     packages: PackageNames = Field((), description="Debian packages for a K3s that does not bring its own containerd")
     apiserver_args: Arguments = Field((), description="more arguments of kube-apiserver")
     kubelet_args: Arguments = Field((), description="more arguments of the kubelet")
