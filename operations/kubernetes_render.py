@@ -19,7 +19,7 @@ from unterbau.declaration.kubernetes import (
     PolicyRule,
     ServicePort,
 )
-from unterbau.domain.kubernetes_object import Ref, hash_purpose
+from unterbau.domain.kubernetes_object import ADMIN_GROUP, VIEW_GROUP, Ref, hash_purpose
 from unterbau.secrets.hidden import MASK
 
 DENY, DNS = "default-deny", "allow-dns"
@@ -57,6 +57,18 @@ def namespace_policies(one: KubernetesNamespace) -> Iterator[Object]:
         ports = [{"port": 53, "protocol": protocol} for protocol in ("UDP", "TCP")]
         spec = {"podSelector": {}, "policyTypes": ["Egress"], "egress": [{"to": [CLUSTER_DNS], "ports": ports}]}
         yield Object(manifest("networking.k8s.io/v1", "NetworkPolicy", DNS, one.name, spec=spec))
+
+
+def operator_roles() -> Iterator[Object]:
+    """What people with a kubeconfig of their own may do: the groups of `unterbau kubernetes kubeconfig`.
+
+    Source: Kubernetes, "Using RBAC Authorization", user-facing roles.
+    """
+    for group, role in ((VIEW_GROUP, "view"), (ADMIN_GROUP, "cluster-admin")):
+        api = "rbac.authorization.k8s.io"
+        subject = {"kind": "Group", "name": group, "apiGroup": api}
+        reference = {"kind": "ClusterRole", "name": role, "apiGroup": api}
+        yield Object(manifest(f"{api}/v1", "ClusterRoleBinding", group, roleRef=reference, subjects=[subject]))
 
 
 def service_account(one: KubernetesServiceAccount) -> Object:

@@ -23,6 +23,9 @@ FIRST = (
     "Namespace", CRD, "PriorityClass", "StorageClass", "ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role",
     "RoleBinding", "ConfigMap", "PersistentVolumeClaim", "Service",
 )  # fmt: skip
+# What a file, a template's expressions and YAML go wrong by.
+WRONG = (OSError, TemplateError, yaml.YAMLError, ValueError, TypeError, ArithmeticError, LookupError, AttributeError,
+         RuntimeError)  # fmt: skip
 TIMESTAMP = "tag:yaml.org,2002:timestamp"
 
 
@@ -50,7 +53,7 @@ def rendered(manifests: Sequence[KubernetesManifest]) -> Rendered:
     for one in manifests:
         try:
             made.objects += [Object(found) for found in _documents(one)]
-        except (OSError, TemplateError, yaml.YAMLError, ValueError) as error:
+        except WRONG as error:
             made.problems.append(
                 f"cannot render the manifest {one.name}: found {' '.join(str(error).split())[:300]}; correct its "
                 f"{'template' if one.template else 'text'} or values"

@@ -21,6 +21,7 @@ COMMANDS = {
     "vault": "unterbau.vault.cli:vault",
     "storage": "unterbau.storage.cli:storage",
     "etcd": "unterbau.etcd.cli:etcd",
+    "kubernetes": "unterbau.kubernetes.cli:kubernetes",
     "lab": "unterbau.lab.cli:lab",
 }
 

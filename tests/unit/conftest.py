@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
+import freezegun
 import pytest
 from pyinfra_testing.util import FakeState
 
 from tests.unit import kube_server
 from unterbau.secrets import pki
 from unterbau.secrets.hidden import Hidden
+
+freezegun.configure(extend_ignore_list=["kubernetes"])  # its modules import their parts when somebody looks at them
 
 
 @pytest.fixture(autouse=True)

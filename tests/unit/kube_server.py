@@ -36,7 +36,10 @@ from unterbau.connectors.kubernetes import KubernetesConnector
 from unterbau.connectors.tunnel import connect_directly, session, tls_context
 
 STARTS_WITHIN_S = 90
-CONTROLLERS = "garbage-collector-controller,namespace-controller,serviceaccount-controller"
+CONTROLLERS = (
+    "garbage-collector-controller,namespace-controller,serviceaccount-controller,"
+    "certificatesigningrequest-signing-controller,clusterrole-aggregation-controller"
+)
 
 
 def program() -> Path:
@@ -99,6 +102,7 @@ class Server:
     port: int
     authority: Authority
     admin: str  # key and certificate, PEM
+    folder: Path
     processes: dict[str, subprocess.Popen[bytes]]
 
     @property
@@ -119,6 +123,13 @@ class Server:
             )  # fmt: skip
             assert answer.ok, answer.text
             return answer.json()
+
+    def kubectl(self, *arguments: str) -> str:
+        """What people type."""
+        command = [str(self.folder / "k3s"), "kubectl", f"--kubeconfig={self.folder / 'kubeconfig'}", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
     def get(self, path: str) -> Any:
         """None if absent."""
@@ -158,9 +169,11 @@ def kubernetes(folder: Path) -> Iterator[Server]:
         "kube-controller-manager": [
             f"--kubeconfig={folder / 'kubeconfig'}", "--leader-elect=false", f"--controllers={CONTROLLERS}",
             f"--secure-port={controllers}", "--bind-address=127.0.0.1",
+            f"--cluster-signing-cert-file={folder / 'ca.crt'}",
+            f"--cluster-signing-key-file={folder / 'accounts.key'}",
         ],
     }  # fmt: skip
-    server = Server(port, authority, admin, {})
+    server = Server(port, authority, admin, folder, {})
     with ExitStack() as stack:
         for name, arguments in commands.items():
             server.processes[name] = stack.enter_context(_running(folder, name, [str(binary), name, *arguments]))
@@ -235,6 +248,9 @@ class Endpoint:
 
     def answers(self) -> bool:
         return self.there
+
+    def roots(self) -> str:
+        return self._server.authority.pem
 
     def forget(self) -> None:
         """Tests renew nothing."""

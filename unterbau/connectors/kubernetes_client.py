@@ -52,6 +52,9 @@ class Way(Protocol):
     def answers(self) -> bool:
         """Whether any answers."""
 
+    def roots(self) -> str:
+        """The authorities of the servers (PEM)."""
+
     def forget(self) -> None:
         """Read the login anew."""
 
@@ -150,8 +153,9 @@ class KubernetesClient:
                     return answer
                 found = f"status {answer.status}"
                 self._renew(answer.status)
-            deadline_s = deadline_s or time.monotonic() + self._patience_s()
-            if time.monotonic() >= deadline_s:
+            if deadline_s is None:
+                deadline_s = time.monotonic() + self._patience_s()
+            elif time.monotonic() >= deadline_s:  # once more in any case: connections that rest are cut
                 raise NotThereError(f"cannot {method} {url}: no server of the Kubernetes API carried it out: {found}")
             gevent.sleep(LOOK_AGAIN_S)
 
@@ -164,7 +168,12 @@ class KubernetesClient:
             return _Answer(answer.status_code, answer.reason, answer.content, answer.headers)
 
     def _looked_up(self) -> str:
-        self._url = self.way.url(self._patience_s())
+        try:
+            self._url = self.way.url(0)
+        except NotThereError:  # only now is it asked whether anybody is worth waiting for
+            if not (patience_s := self._patience_s()):
+                raise
+            self._url = self.way.url(patience_s)
         return self._url
 
     @contextmanager

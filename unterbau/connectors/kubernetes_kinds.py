@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import gevent
+from gevent.lock import BoundedSemaphore
 from kubernetes.dynamic.resource import Resource
 
 from unterbau.connectors.kubernetes_client import KubernetesClient
@@ -24,11 +25,13 @@ class Kinds:
     def __init__(self, client: KubernetesClient) -> None:
         self._client = client
         self._known: dict[tuple[str, str], Resource] = {}
+        self._asking = BoundedSemaphore()
 
     def find(self, api_version: str, kind: str) -> Resource | None:
         """One kind; None if the API does not have it."""
-        if (api_version, kind) not in self._known:
-            self._known = dict(self._asked())
+        with self._asking:  # many objects are asked about at once
+            if (api_version, kind) not in self._known:
+                self._known = dict(self._asked())
         return self._known.get((api_version, kind))
 
     def awaited(self, api_version: str, kind: str) -> Resource | None:

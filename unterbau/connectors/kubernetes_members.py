@@ -72,6 +72,11 @@ class Members(members.Members):
         """HTTP to any server, as the administrator; NotThereError if no node knows the certificate."""
         return session(self.open, self._context())
 
+    def roots(self) -> str:
+        """The authorities of the servers (PEM); NotThereError if no node knows them."""
+        self._login = self._login or self._read()
+        return self._login.roots
+
     def forget(self) -> None:
         """Read the certificate anew: it may have been renewed."""
         self._login = None
@@ -79,9 +84,12 @@ class Members(members.Members):
     @override
     def look(self, *, every: bool = False) -> dict[str, str]:
         try:
-            return super().look(every=every)
+            found = super().look(every=every)
         except NotThereError as error:
             return {member.host.name: f"{SILENT} ({error})" for member in self.all}
+        if all(said.startswith(SILENT) for said in found.values()):
+            self.forget()  # a cluster that was made anew has another authority
+        return found
 
     @override
     def ask(self, member: Member, http: requests.Session) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 MANAGER = "unterbau"  # as the API calls who set a field
 LABEL = "app.kubernetes.io/managed-by"
 ANNOTATION = "unterbau.io/cluster"
+VIEW_GROUP, ADMIN_GROUP = "unterbau:view", "unterbau:admin"  # of people with a kubeconfig of their own
 HASHED = "keyed hash "  # what stands for a value of a Secret
 NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._:-]*[A-Za-z0-9])?")  # a part of a path: nothing in it may lead elsewhere
 _OF_THE_SERVER = ("managedFields", "resourceVersion", "uid", "generation", "creationTimestamp", "selfLink")
