@@ -47,6 +47,7 @@ class Members(members.Members):
     def __init__(self, state: State, group: str, port: int) -> None:
         super().__init__(state, group, port, self._no_roots)
         self._login: Login | None = None
+        self._why = ""  # nobody could be asked
 
     def url(self, patience_s: float) -> str:
         """Where a server answers; NotThereError with what each was found to be."""
@@ -57,6 +58,8 @@ class Members(members.Members):
             if there:
                 return min(there, key=lambda member: found[member.host.name] != READY).url
             if time.monotonic() >= deadline:
+                if self._why:
+                    raise NotThereError(self._why)
                 states = ", ".join(f"{name} {said}" for name, said in sorted(found.items()))
                 raise NotThereError(
                     f"cannot reach the Kubernetes API: no server answers; found {states or 'no node in its group'}; "
@@ -86,7 +89,9 @@ class Members(members.Members):
         try:
             found = super().look(every=every)
         except NotThereError as error:
-            return {member.host.name: f"{SILENT} ({error})" for member in self.all}
+            self._why = str(error)
+            return {member.host.name: SILENT for member in self.all}
+        self._why = ""
         if all(said.startswith(SILENT) for said in found.values()):
             self.forget()  # a cluster that was made anew has another authority
         return found
@@ -118,7 +123,10 @@ class Members(members.Members):
             except (OSError, SSHException, EOFError, ValueError) as error:
                 found.append(f"{name}: {error}")
         said = "; ".join(found) or "no node of its group is connected"
-        raise NotThereError(f"cannot log in to the Kubernetes API: no node has its certificates; found {said}")
+        raise NotThereError(
+            f"cannot log in to the Kubernetes API: no node has its certificates; found {said}; apply the layer k3s, or look "
+            "at `systemctl status k3s` there"
+        )
 
     def _with_sudo(self, name: str) -> bool:
         return any(member.host.name == name and bool(member.host.data.get("_sudo")) for member in self.all)
