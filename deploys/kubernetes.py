@@ -8,6 +8,7 @@ from typing import Any
 from pyinfra import host
 from pyinfra.api import deploy
 
+from deploys.etcd import snapshot_secret
 from deploys.secrets import keyring
 from operations import kubernetes_object, kubernetes_render, kubernetes_render_pod, kubernetes_template
 from operations import kubernetes_withdrawal as withdrawal
@@ -46,7 +47,7 @@ def _ground() -> dict[str, list[Object]]:
         "namespace policies": [policy for one in namespaces for policy in render.namespace_policies(one)],
         "service accounts": [render.service_account(one) for one in _declared("kubernetes_service_accounts")],
         "config maps": [render.config_map(one) for one in _declared("kubernetes_config_maps")],
-        "secrets": [_secret(one) for one in _declared("kubernetes_secrets")],
+        "secrets": [_secret(one) for one in _secrets()],
         "services": [render.service(one) for one in _declared("kubernetes_services")],
         "network policies": [render.network_policy(one) for one in _declared("kubernetes_network_policies")],
     }
@@ -58,6 +59,13 @@ def _workloads() -> dict[str, list[Object]]:
         "deployments": [each for one in _declared("kubernetes_deployments") for each in render.deployment(one)],
         "cron jobs": [render.cron_job(one) for one in _declared("kubernetes_cron_jobs")],
     }
+
+
+def _secrets() -> list[KubernetesSecret]:
+    """The declared ones, and what K3s takes its snapshots to S3 with."""
+    cluster = host.data.get("k3s")
+    snapshots = snapshot_secret(cluster) if cluster is not None else None
+    return [*_declared("kubernetes_secrets"), *([snapshots] if snapshots is not None else [])]
 
 
 def _secret(one: KubernetesSecret) -> Object:

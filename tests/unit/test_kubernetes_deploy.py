@@ -51,7 +51,7 @@ def run(
 
     def once(**declared: Any) -> tuple[list[str], bool]:
         endpoint = KubernetesEndpoint(name="kubernetes")
-        data = {"kubernetes": endpoint, "k3s": SimpleNamespace(name="layer-test"), **declared}
+        data = {"kubernetes": endpoint, "k3s": SimpleNamespace(name="layer-test", snapshot_bucket=""), **declared}
         state = State(Inventory((["@kubernetes/kubernetes"], data), servers=([], {})), Config(), check_for_changes=True)
         connect_all(state)
         state.set_stage(StateStage.Prepare)

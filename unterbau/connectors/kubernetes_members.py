@@ -124,8 +124,8 @@ class Members(members.Members):
                 found.append(f"{name}: {error}")
         said = "; ".join(found) or "no node of its group is connected"
         raise NotThereError(
-            f"cannot log in to the Kubernetes API: no node has its certificates; found {said}; apply the layer k3s, or look "
-            "at `systemctl status k3s` there"
+            f"cannot log in to the Kubernetes API: no node has its certificates; found {said}; apply the layer k3s, or "
+            "look at `systemctl status k3s` there"
         )
 
     def _with_sudo(self, name: str) -> bool:
