@@ -12,9 +12,9 @@ from unterbau.lab.cgroup import Group
 from unterbau.lab.layout import Lab, Machine
 from unterbau.lab.process import start
 
-# Mounts in a mount namespace that ends with it, joins the `devices` cgroup (in which it could not open loop devices), and
-# boots until the machine is switched off. 133: a reboot from inside. Whatever is left then is killed, itself too. A host
-# with cgroup v2 alone has no such group: there, device nodes are dead on all that the machine has for a disk.
+# Mounts in a mount namespace that ends with it, joins the `devices` cgroup (in which it could not open loop devices),
+# and boots until the machine is switched off. 133: a reboot from inside. Whatever is left then is killed, itself too. A
+# host with cgroup v2 alone has no such group: there, device nodes are dead on all that the machine has for a disk.
 _BOOT = """\
 set -eu
 cd "$1"
