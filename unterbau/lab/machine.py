@@ -13,14 +13,17 @@ from unterbau.lab.layout import Lab, Machine
 from unterbau.lab.process import start
 
 # Mounts in a mount namespace that ends with it, joins the `devices` cgroup (in which it could not open loop devices),
-# and boots until the machine is switched off. 133: a reboot from inside. Whatever is left then is killed, itself too.
+# and boots until the machine is switched off. 133: a reboot from inside. Whatever is left then is killed, itself too. A
+# host with cgroup v2 alone has no such group: there, device nodes are dead on all that the machine has for a disk.
 _BOOT = """\
 set -eu
 cd "$1"
 mkdir -p /run/systemd/nspawn
 mount -t tmpfs tmpfs /run/systemd/nspawn
-mount -t overlay overlay -o "lowerdir=$2,upperdir=$1/upper,workdir=$1/work" "$1/root"
-while read -r filesystem name; do mount -t "$filesystem" -o loop "$1/$name.img" "$1/$name"; done <<DRIVES
+nodes=dev
+[ -n "$3" ] || nodes=nodev
+mount -t overlay overlay -o "$nodes,lowerdir=$2,upperdir=$1/upper,workdir=$1/work" "$1/root"
+while read -r filesystem name; do mount -t "$filesystem" -o "loop,$nodes" "$1/$name.img" "$1/$name"; done <<DRIVES
 $5
 DRIVES
 [ -z "$3" ] || echo $$ > "$3/cgroup.procs"
@@ -120,7 +123,6 @@ def boot(lab: Lab, machine: Machine) -> None:
         "--register=no", "--keep-unit", "--link-journal=no", "--resolv-conf=off", "--timezone=off",
         "--console=read-only", f"--network-bridge={lab.bridge}",
         "--capability=all", "--drop-capability=CAP_SYS_TIME,CAP_SYS_MODULE,CAP_SYS_RAWIO",
-        *(() if limits else ("--drop-capability=CAP_MKNOD",)),  # nothing else keeps it off the host's disks then
         "--system-call-filter=add_key keyctl",  # the session keyring of containers
         *(f"--bind={directory}/{one.name}:{one.path}" for one in drive.DRIVES),
         f"--bind={directory}/settings:/run/lab-settings",
