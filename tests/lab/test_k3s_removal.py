@@ -95,7 +95,6 @@ def new_machine(cluster: Cluster, short: str) -> None:
     lab = cluster.command.lab
     cluster.command.must("fault", "kill", cluster.name(short))
     shutil.rmtree(lab.state / "machines" / short)
-    cluster.command.must("fault", "undo", cluster.name(short))
     cluster.command.must("up")
 
 
