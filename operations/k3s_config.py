@@ -108,12 +108,12 @@ def malformed(node: Node) -> str | None:
 
 
 def url_of(node: Node, server: str) -> str:
-    """Where a node joins through `server`."""
-    return f"https://{node.cluster.servers[server]}:{node.cluster.port}"
+    """Where a node joins through `server`, a name; a URL, of one that is no longer declared, is where."""
+    return server if server.startswith("https://") else f"https://{node.cluster.servers[server]}:{node.cluster.port}"
 
 
 def config_yaml(node: Node, tokens: Tokens, through: str | None) -> str:
-    """config.yaml of a node that joins `through` a server of this name; None: a server that founds the cluster.
+    """config.yaml of a node that joins `through` a server of this name or URL; None: a server that founds the cluster.
 
     Once a server has data it ignores both ways. Source: K3s docs, datastore/ha-embedded.
     """

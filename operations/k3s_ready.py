@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -62,13 +63,22 @@ def ready_of(host: Host, node: Node, tokens: Tokens, found: Found, *, founding: 
     """The node with everything decided; a sentence if a file cannot be written."""
     if sentence := malformed(node):
         return f"cannot configure K3s on {node.node}: {sentence}"
-    ways = {name: config_of(node, tokens, name) for name in node.others}
+    ways = {name: config_of(node, tokens, name) for name in (*node.others, *_left_since(found))}
     first = config_of(node, tokens, None)
     through = None if founding else _through(host, node, found, ways)
     accepted = frozenset(one.sha256 for one in (*ways.values(), *([first] if node.role == "server" else [])))
     wanted = wanted_files(node, HiddenValue((first if through is None else ways[through]).text, MASK))
     there = {path: found["files"][path] for path in wanted}
     return config_file.obstacle(there) or Ready(node, found, wanted, through, accepted)
+
+
+def _left_since(found: Found) -> list[str]:
+    """Where a member's own file says that it joined, whoever that was: it asks there no more, so nothing has to change.
+
+    Without this, a server that leaves would make all that joined through it restart just when votes are fewest.
+    """
+    lines = (found["config"] or "").splitlines() if found["has_data"] else []
+    return [json.loads(line.removeprefix("server: ")) for line in lines if line.startswith('server: "')]
 
 
 def _through(host: Host, node: Node, found: Found, ways: dict[str, Wanted]) -> str | None:

@@ -5,55 +5,23 @@ Keys and certificates are made for the run. The binary is `k3s etcd` or `etcd`, 
 
 from __future__ import annotations
 
-import atexit
 import base64
 import json
-import os
-import shutil
 import socket
 import ssl
 import subprocess
-import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from unterbau.artifacts import ArtifactError, artifact
-from unterbau.artifacts.store import ContentStore
+from tests.unit import k3s_program
 from unterbau.secrets import pki
 
-BINARY = "UNTERBAU_TEST_ETCD"  # a path, of an etcd or of a multi-call binary in whose list there is one
 WAIT_S = 30
-
-
-@cache
-def command() -> list[str] | None:
-    """How an etcd is started here; None if there is none."""
-    path = os.environ.get(BINARY) or shutil.which("etcd") or _of_the_lab()
-    if not path:
-        return None
-    return [path] if Path(path).name == "etcd" else [path, "etcd"]
-
-
-def _of_the_lab() -> str | None:
-    """What stands in for K3s in the lab is etcd as well, once it was built; a real K3s has no such command."""
-    try:
-        binary = artifact("k3s")
-        stored = ContentStore().path_of(binary)
-    except ArtifactError:
-        return None
-    if not getattr(binary, "stand_in", "") or not stored.is_file():
-        return None
-    program = Path(tempfile.mkdtemp(prefix="etcd-")) / "k3s"
-    atexit.register(shutil.rmtree, program.parent, ignore_errors=True)
-    shutil.copyfile(stored, program)
-    program.chmod(0o755)
-    return str(program)
 
 
 def free_port() -> int:
@@ -133,7 +101,7 @@ class Etcd:
         }
         if self._quota:
             options["quota-backend-bytes"] = str(self._quota)
-        return [*(command() or []), *(f"--{name}={value}" for name, value in options.items())]
+        return [str(k3s_program.k3s()), "etcd", *(f"--{name}={value}" for name, value in options.items())]
 
     def until_ready(self, server: Server) -> None:
         """Wait until it reads linearizably; AssertionError after WAIT_S."""

@@ -27,10 +27,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from pyinfra.api import StringCommand
 from pyinfra.api.state import StateStage
 
+from tests.unit import k3s_program
 from tests.unit.s3_server import free_ports
-from unterbau.artifacts import artifact
-from unterbau.artifacts.fetch import fetch
-from unterbau.artifacts.store import ContentStore
 from unterbau.connectors.endpoint import NotThereError
 from unterbau.connectors.kubernetes import KubernetesConnector
 from unterbau.connectors.tunnel import connect_directly, session, tls_context
@@ -40,15 +38,6 @@ CONTROLLERS = (
     "garbage-collector-controller,namespace-controller,serviceaccount-controller,"
     "certificatesigningrequest-signing-controller,clusterrole-aggregation-controller"
 )
-
-
-def program() -> Path:
-    """The artifact, or what TEST_K3S names."""
-    if named := os.environ.get("TEST_K3S"):
-        return Path(named)
-    binary = artifact("k3s")
-    fetch(binary, print)
-    return ContentStore().path_of(binary)
 
 
 @dataclass
@@ -143,7 +132,7 @@ def kubernetes(folder: Path) -> Iterator[Server]:
     """etcd, the API and the controllers that finish deletions; their logs are in the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     binary, authority = folder / "k3s", Authority.new()  # it does what it is called by
-    binary.symlink_to(program())
+    binary.symlink_to(k3s_program.k3s())
     port, clients, peers, controllers = free_ports(4)
     admin = authority.issue("admin", "system:masters")
     for name, text in {"ca.crt": authority.pem, "admin.pem": admin, "server.pem": authority.issue("api")}.items():

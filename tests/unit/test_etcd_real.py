@@ -16,7 +16,6 @@ from tests.unit import etcd_cluster, etcd_host
 from tests.unit.etcd_cluster import Etcd
 from tests.unit.etcd_host import Ran
 
-pytestmark = pytest.mark.skipif(etcd_cluster.command() is None, reason=f"no etcd: set {etcd_cluster.BINARY}")
 NAMES = ("srv-1-1a2b3c4d", "srv-2-5e6f7a8b", "srv-3-9c0d1e2f")
 QUOTA = 16 * 2**20
 OPERATIONS: list[tuple[Any, dict[str, Any]]] = [

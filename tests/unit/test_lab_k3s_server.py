@@ -19,23 +19,12 @@ from typing import Any
 
 import pytest
 
-from unterbau.artifacts import artifact
-from unterbau.artifacts.fetch import fetch
-from unterbau.artifacts.store import ContentStore
+from tests.unit import k3s_program
 
 ADDRESS = "10.79.255.1"
 READY_WITHIN_S = 120
 ASKED_WITHIN_S = 60
 SECRET = "a value that nobody may read on the disk"
-
-
-def program() -> Path:
-    """The artifact, or what TEST_K3S names."""
-    if named := os.environ.get("TEST_K3S"):
-        return Path(named)
-    binary = artifact("k3s")
-    fetch(binary, print)
-    return ContentStore().path_of(binary)
 
 
 def run(*command: str) -> str:
@@ -76,7 +65,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     try:
         run("ip", "-n", network, "link", "set", "lo", "up")
         run("ip", "-n", network, "address", "add", f"{ADDRESS}/32", "dev", "lo")
-        yield from serving(Server(network, program(), folder / "data"), folder)
+        yield from serving(Server(network, k3s_program.k3s(), folder / "data"), folder)
     finally:
         run("ip", "netns", "delete", network)
 
