@@ -8,11 +8,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 from base64 import b64decode, b64encode
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,13 +31,13 @@ ASKED_WITHIN_S = 60
 SECRET = "a value that nobody may read on the disk"
 
 
-def program() -> Path:
-    """The artifact, or what TEST_K3S names."""
-    if named := os.environ.get("TEST_K3S"):
-        return Path(named)
+def program(folder: Path) -> Path:
+    """The artifact as a program in this folder: files of the store are only read."""
     binary = artifact("k3s")
     fetch(binary, print)
-    return ContentStore().path_of(binary)
+    path = Path(shutil.copy(ContentStore().path_of(binary), folder / "k3s"))
+    path.chmod(0o755)
+    return path
 
 
 def run(*command: str) -> str:
@@ -76,9 +78,19 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     try:
         run("ip", "-n", network, "link", "set", "lo", "up")
         run("ip", "-n", network, "address", "add", f"{ADDRESS}/32", "dev", "lo")
-        yield from serving(Server(network, program(), folder / "data"), folder)
+        yield from serving(Server(network, program(folder), folder / "data"), folder)
     finally:
         run("ip", "netns", "delete", network)
+
+
+def heard(told: socket.socket, process: subprocess.Popen[bytes]) -> bytes:
+    """What it says first; nothing if it ends before that, or says nothing in time."""
+    for _ in range(READY_WITHIN_S):
+        with suppress(TimeoutError):
+            return told.recv(100)
+        if process.poll() is not None:
+            break
+    return b""
 
 
 def serving(server: Server, folder: Path) -> Iterator[Server]:
@@ -90,11 +102,11 @@ def serving(server: Server, folder: Path) -> Iterator[Server]:
     command = ["ip", "netns", "exec", server.network, str(server.binary), "server", f"--config={folder}/config.yaml"]
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told, (folder / "log").open("w") as log:
         told.bind(str(folder / "notify"))
-        told.settimeout(READY_WITHIN_S)
+        told.settimeout(1)
         environment = os.environ | {"NOTIFY_SOCKET": str(folder / "notify")}
         with subprocess.Popen(command, stdout=log, stderr=log, env=environment) as process:
             try:
-                assert told.recv(100) == b"READY=1", (folder / "log").read_text()[-2000:]
+                assert heard(told, process) == b"READY=1", (folder / "log").read_text()[-2000:]
                 yield server
             finally:
                 process.send_signal(signal.SIGTERM)
