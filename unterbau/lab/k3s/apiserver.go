@@ -44,7 +44,9 @@ func runAPIServer(said *options.ServerRunOptions) error {
 	if wrong := completed.Validate(); len(wrong) != 0 {
 		return utilerrors.NewAggregate(wrong)
 	}
-	registry.AddMetrics()
+	if told, is := registry.(interface{ AddMetrics() }); is { // since Kubernetes 1.34
+		told.AddMetrics()
+	}
 	built, err := apiserver.NewConfig(completed)
 	if err != nil {
 		return err

@@ -46,8 +46,19 @@ var parts = map[string]func() *cobra.Command{
 	"kube-apiserver":          newAPIServer,
 	"kube-controller-manager": controllers.NewControllerManagerCommand,
 	"kube-scheduler":          func() *cobra.Command { return scheduler.NewSchedulerCommand() },
-	"kubelet":                 func() *cobra.Command { return kubelet.NewKubeletCommand(context.Background()) },
+	"kubelet":                 newKubelet,
 	"kube-proxy":              proxy.NewProxyCommand,
+}
+
+// newKubelet takes a context since Kubernetes 1.34 only; the kubelet sets up its signals itself.
+func newKubelet() *cobra.Command {
+	switch made := any(kubelet.NewKubeletCommand).(type) {
+	case func(context.Context) *cobra.Command:
+		return made(context.Background())
+	case func() *cobra.Command:
+		return made()
+	}
+	panic("the kubelet's command is made in another way")
 }
 
 func run(name string, arguments []string) error {
