@@ -14,7 +14,10 @@ from tests.lab.commands import unterbau
 from tests.lab.conftest import LabCommand
 from tests.lab.k3s import KUBECTL, SITE, Cluster
 
-pytestmark = pytest.mark.lab
+pytestmark = [
+    pytest.mark.lab,
+    pytest.mark.skip(reason="the restore was seen on three servers without machines; as a module it was not run yet"),
+]
 
 TLS = "/var/lib/rancher/k3s/server/tls/etcd"
 ASK = f"curl -s --cacert {TLS}/server-ca.crt --cert {TLS}/client.crt --key {TLS}/client.key"

@@ -13,7 +13,12 @@ from tests.lab.commands import unterbau
 from tests.lab.conftest import LabCommand
 from tests.lab.k3s import DATA, INVENTORY, KUBECTL, SITE, Cluster, Prober
 
-pytestmark = pytest.mark.lab
+pytestmark = [
+    pytest.mark.lab,
+    pytest.mark.skip(
+        reason="replacing the first server and the refusals were seen by hand; as a module it was not run yet"
+    ),
+]
 
 # The layer as a site has it: who leaves goes before anybody joins, and the token before anybody is told of it.
 AROUND = """\
