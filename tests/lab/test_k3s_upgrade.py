@@ -14,87 +14,14 @@ import yaml
 from tests.lab.commands import ROOT, unterbau
 from tests.lab.conftest import LabCommand
 from tests.lab.k3s import DATA, KUBECTL, WITH_OBJECTS_INVENTORY, WITH_OBJECTS_SITE, Cluster, Prober
+from tests.lab.k3s_service import OBJECTS, available, during, longest_silence_s, pods, samples
 
 pytestmark = [pytest.mark.lab, pytest.mark.skip(reason="not run on a machine yet")]
 
 LOCK: dict[str, Any] = yaml.safe_load((ROOT / "locks" / "artifacts.yaml").read_text())
 OLD, NEW = (LOCK["artifacts"][name]["version"] for name in ("k3s-1-33", "k3s"))
 SKIPPED = "v1.35.4+standin"
-SPACE = "shop"
-QUIET_S = 5  # without an answer; a pod takes START_S to come, so a drain that takes both of them is seen
-START_S = 20
-# Two pods, one of which may be away; and one on each node that stays where it is and asks their service all the time.
-OBJECTS = f"""
-from unterbau.declaration import (
-    Container, ContainerPort, KubernetesDeployment, KubernetesManifest, KubernetesNamespace, KubernetesService, Probe,
-    ServicePort,
-)
-
-kubernetes_namespaces = (KubernetesNamespace(name="shop", default_deny=False),)
-kubernetes_deployments = (
-    KubernetesDeployment(
-        name="web", namespace="shop", replicas=2, max_unavailable=1, containers=(
-            Container(
-                name="web", image="unterbau.lab/tools:1",
-                command=("sh", "-c", "trap 'sleep 3; exit 0' TERM; sleep {START_S} & wait $!; httpd -f -p 8080 & wait"),
-                memory_request_mib=8, memory_limit_mib=32, ports=(ContainerPort(name="http", port=8080),),
-                readiness=Probe(port="http", path="/etc/passwd", period_s=1),
-            ),
-        ),
-    ),
-)
-kubernetes_services = (
-    KubernetesService(
-        name="web", namespace="shop", deployment="web", ports=(ServicePort(name="http", port=80),)
-    ),
-)
-kubernetes_manifests = (KubernetesManifest(name="sampler", text='''
-apiVersion: apps/v1
-kind: DaemonSet
-metadata:
-  name: sampler
-  namespace: shop
-spec:
-  selector:
-    matchLabels:
-      app: sampler
-  template:
-    metadata:
-      labels:
-        app: sampler
-    spec:
-      automountServiceAccountToken: false
-      terminationGracePeriodSeconds: 1
-      tolerations:
-        - operator: Exists
-      securityContext:
-        runAsNonRoot: true
-        runAsUser: 65532
-        seccompProfile:
-          type: RuntimeDefault
-      containers:
-        - name: sampler
-          image: unterbau.lab/tools:1
-          command:
-            - sh
-            - -c
-            - |
-              while sleep 0.5; do
-                timeout 2 wget -qO /dev/null http://$WEB_SERVICE_HOST/etc/passwd 2>/dev/null && said=ok || said=no
-                echo $(date +%s) $said
-              done
-          resources:
-            requests:
-              cpu: 10m
-              memory: 8Mi
-            limits:
-              memory: 32Mi
-          securityContext:
-            allowPrivilegeEscalation: false
-            capabilities:
-              drop: [ALL]
-'''),)
-"""
+SILENCE_S = 5  # much less than a pod takes to come
 
 
 @dataclass(frozen=True)
@@ -138,16 +65,6 @@ def cluster(spare_command: LabCommand, tmp_path_factory: pytest.TempPathFactory)
     spare_command.must("down")
 
 
-def available(cluster: Cluster) -> int:
-    """How many pods of the Deployment answer."""
-    [found] = cluster.objects("deployments", SPACE)
-    return int(found["status"].get("availableReplicas", 0))
-
-
-def pods(cluster: Cluster) -> set[str]:
-    return {one["metadata"]["uid"] for one in cluster.objects("pods -l app.kubernetes.io/name=web", SPACE)}
-
-
 def everybody(cluster: Cluster) -> list[str]:
     return [*cluster.servers, *cluster.workers]
 
@@ -166,17 +83,6 @@ def spans(cluster: Cluster) -> dict[str, Span]:
 
 def refused(plan: dict[str, Any]) -> dict[str, str]:
     return {rule["name"]: rule["arithmetic"] for rule in plan["rules"] if not rule["passed"]}
-
-
-def samples(cluster: Cluster) -> dict[str, list[tuple[int, bool]]]:
-    """{node: [(second, whether the service answered)]} by the pods that ask it, of their whole life."""
-    found = {}
-    for pod in cluster.objects("pods -l app=sampler", SPACE):
-        [container] = pod["status"]["containerStatuses"]
-        assert container["restartCount"] == 0  # a restart of K3s leaves pods running
-        log = cluster.on("srv-1", f"{KUBECTL} -n {SPACE} logs {pod['metadata']['name']} --tail=-1").splitlines()
-        found[pod["spec"]["nodeName"]] = [(int(line.split()[0]), line.endswith(" ok")) for line in log]
-    return found
 
 
 def test_the_minor_version_before_runs_what_is_declared(cluster: Cluster) -> None:
@@ -289,21 +195,16 @@ def test_a_pod_was_always_available_and_every_pod_was_asked_to_move(cluster: Clu
         return min(asked[-1][0] for asked in samples(cluster).values())
 
     cluster.until(lambda: newest() >= upgraded.ended_s, "samples of the whole upgrade")
-    found = samples(cluster)
+    found, began_s, ended_s = samples(cluster), upgraded.began_s, upgraded.ended_s
     assert set(found) == {cluster.name(one) for one in everybody(cluster)}
-    during = {
-        node: [(second, answered) for second, answered in asked if upgraded.began_s <= second <= upgraded.ended_s]
-        for node, asked in found.items()
-    }
-    for node, asked in during.items():
-        lost = sum(not answered for _, answered in asked)
-        print(f"{node}: {lost} of {len(asked)} requests of the service failed")  # noqa: T201  # what it must show
-        assert lost < len(asked)
-    answered_at = sorted({second for asked in during.values() for second, answered in asked if answered})
-    edges = [int(upgraded.began_s), *answered_at, int(upgraded.ended_s)]
-    quiet_s = max(later - earlier for earlier, later in pairwise(edges))
-    print(f"the longest time in which nobody got an answer: {quiet_s} s")  # noqa: T201
-    assert quiet_s <= QUIET_S
+    for node, asked in found.items():
+        answers = [answered for _, answered in during(asked, began_s, ended_s)]
+        lost = answers.count(False)
+        print(f"{node}: {lost} of {len(answers)} requests of the service failed")  # noqa: T201  # what it must show
+        assert lost < len(answers)
+    silence_s = longest_silence_s(found, began_s, ended_s)
+    print(f"the longest time in which nobody got an answer: {silence_s} s")  # noqa: T201
+    assert silence_s <= SILENCE_S
     assert not upgraded.pods_before & pods(cluster)  # drained, all of them
 
 
