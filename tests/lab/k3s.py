@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -59,6 +60,23 @@ layer.reached(name="layer k3s agents")
 if is_agent():
     k3s_agents()
 """
+# The same with what the cluster holds, and with pods of the lab's own images: images='("lab-images",)'.
+WITH_OBJECTS_INVENTORY = (
+    INVENTORY
+    + """
+from unterbau.declaration import KubernetesEndpoint
+
+kubernetes = endpoints(KubernetesEndpoint(members="servers"))
+"""
+)
+WITH_OBJECTS_SITE = (
+    SITE.replace("from deploys.pki", "from deploys.kubernetes import kubernetes\nfrom deploys.pki")
+    + """\
+layer.reached(name="layer kubernetes")
+if host.data.get("kubernetes"):
+    kubernetes()
+"""
+)
 # What a K3s needs that does not bring its own runtime, and what the lab's kernel does not let a machine set.
 LAB: Mapping[str, str] = {
     "flannel_backend": '"host-gw"',
@@ -142,11 +160,30 @@ class Cluster:
         """Names of Nodes that are Ready."""
         return sorted(name for name, one in self.nodes(asked).items() if is_ready(one))
 
+    def versions(self, asked: str = "srv-1") -> dict[str, str]:
+        """{node: version of its kubelet}, by the short names; {} while this server's API does not answer."""
+        ask = f"{KUBECTL} get nodes -o json --request-timeout=5s"
+        said = json.loads(self.on(asked, f"{ask} 2>/dev/null || echo '{{\"items\": []}}'"))["items"]
+        versions = {one["metadata"]["name"]: one["status"]["nodeInfo"]["kubeletVersion"] for one in said}
+        return {name.removeprefix(f"{self.environment}-"): version for name, version in versions.items()}
+
+    def objects(self, kind: str, namespace: str = "", asked: str = "srv-1") -> list[dict[str, Any]]:
+        """The objects of a kind, in one namespace or in all, as a server tells."""
+        where = f"-n {namespace}" if namespace else "-A"
+        found: list[dict[str, Any]] = json.loads(self.on(asked, f"{KUBECTL} get {kind} {where} -o json"))["items"]
+        return found
+
+    def etcd(self, asked: str, path: str, **body: str) -> dict[str, Any]:
+        """What a server's own etcd says: `path` below /v3/, keys and values in base64."""
+        tls = "/var/lib/rancher/k3s/server/tls/etcd"
+        ask = f"curl -sS --fail --cacert {tls}/server-ca.crt --cert {tls}/client.crt --key {tls}/client.key"
+        said = self.on(asked, f"{ask} -d {shlex.quote(json.dumps(body))} https://127.0.0.1:2382/v3/{path}")
+        found: dict[str, Any] = json.loads(said)
+        return found
+
     def members(self, asked: str = "srv-1") -> dict[str, bool]:
         """{member of etcd: whether it votes}, as a server's etcd tells."""
-        tls = "/var/lib/rancher/k3s/server/tls/etcd"
-        ask = f"curl -s --cacert {tls}/server-ca.crt --cert {tls}/client.crt --key {tls}/client.key"
-        said = json.loads(self.on(asked, f"{ask} -d '{{}}' https://127.0.0.1:2382/v3/cluster/member/list"))
+        said = self.etcd(asked, "cluster/member/list")
         return {one.get("name", one["ID"]): not one.get("isLearner", False) for one in said["members"]}
 
     def started(self) -> dict[str, str]:
