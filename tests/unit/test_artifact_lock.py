@@ -183,3 +183,9 @@ def test_the_lock_file_of_the_folder_one_works_in_counts_and_a_new_one_is_read_a
         artifact("bao")
     lock(tmp_path / LOCK, [KINDS["file"]], version="1.2.4")
     assert artifact("tool").version == "1.2.4"
+
+
+def test_no_two_entries_are_the_same_file() -> None:
+    """A pin that was pasted into another entry would put a wrong program on nodes, and every checksum would agree."""
+    sums = [one.sha256 for one in read_lock(CHECKOUT / LOCK).values()]
+    assert len(sums) == len(set(sums))
