@@ -10,7 +10,7 @@ from deploys.secrets import keyring
 from facts.k3s import DATA
 from operations import artifact as pinned
 from operations import k3s as operations
-from operations import k3s_node, k3s_registries, link, package
+from operations import k3s_node, k3s_reboot, k3s_registries, link, package
 from operations.k3s_config import DATASTORE_CA, DATASTORE_CERTIFICATE, DATASTORE_KEY, Cluster, Node, Tokens
 from unterbau.artifacts import Artifact, artifact
 from unterbau.declaration import K3s
@@ -27,6 +27,8 @@ def k3s_servers() -> None:
     operations.founded(node=node, tokens=tokens, name="first start")
     operations.server(node=node, tokens=tokens, name="servers", _serial=True)
     k3s_node.described(node=node, name="labels and taints")
+    if host.data.k3s.reboots_when_required:
+        k3s_reboot.rebooted(node=node, name="reboots of servers", _serial=True)
 
 
 @deploy("k3s agents")
@@ -36,6 +38,8 @@ def k3s_agents() -> None:
     operations.joined(node=node, tokens=tokens, name="start")
     operations.agent(node=node, tokens=tokens, name="agents", _serial=True)
     k3s_node.described(node=node, name="labels and taints")
+    if host.data.k3s.reboots_when_required:
+        k3s_reboot.rebooted(node=node, name="reboots of agents", _serial=True)
 
 
 def is_server() -> bool:
