@@ -133,7 +133,8 @@ def _not_back(host: Host, before: str) -> str | None:
         boot = _said(host, f"cat {BOOT_ID}")
         if boot in ("", before):
             return "it has not gone down"
-        return None if _said(host, f"timeout {ANSWER_S - 2} {BOOTED}") else "it is still starting its services"
+        started = _said(host, f"timeout {ANSWER_S - 2} {BOOTED}") in ("running", "degraded")
+        return None if started else "it is still starting its services"
     except OSError:
         return _entered(host)
 
