@@ -130,13 +130,16 @@ def _asked(host: Host, command: str) -> str | None:
 def _not_back(host: Host, before: str) -> str | None:
     """What is still missing, in words; None if it has booted again. A connection that is gone is made anew."""
     try:
-        boot = _said(host, f"cat {BOOT_ID}")
-        if boot in ("", before):
-            return "it has not gone down"
-        started = _said(host, f"timeout {ANSWER_S - 2} {BOOTED}") in ("running", "degraded")
-        return None if started else "it is still starting its services"
+        return _not_booted(host, before)
     except OSError:
         return _entered(host)
+
+
+def _not_booted(host: Host, before: str) -> str | None:
+    if _said(host, f"cat {BOOT_ID}") in ("", before):
+        return "it has not gone down"
+    started = _said(host, f"timeout {ANSWER_S - 2} {BOOTED}") in ("running", "degraded")
+    return None if started else "it is still starting its services"
 
 
 def _entered(host: Host) -> str:
