@@ -7,7 +7,8 @@ sees: our mark on the cordoned node (operations/k3s.py lets its pods in again), 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -38,12 +39,21 @@ REBOOT = f"flock --timeout {UPGRADE_S} /var/lib/apt/daily_lock systemctl reboot"
 BOOTED = "systemctl is-system-running --wait"
 
 
+@dataclass(frozen=True)
+class Beside:
+    """Another replicated service on the same machine: what is waited for before that goes down, and when it is back."""
+
+    before: FunctionCommand
+    after: FunctionCommand
+
+
 @operation()
-def rebooted(node: Node) -> Commands:
+def rebooted(node: Node, beside: Sequence[Beside] = ()) -> Commands:
     """This machine runs the newest kernel that it has, and no package waits for a reboot. Called with `_serial=True`.
 
     Args:
         node: this node, as it should be.
+        beside: what else would be missed.
     """
     need, found = host.get_fact(State), k3s_gate.state_of(ctx_host.get(), node)
     if isinstance(need, Unknown) or isinstance(found, Unknown):
@@ -57,7 +67,7 @@ def rebooted(node: Node) -> Commands:
     changes.attribute(f"reboot of {node.node}", why, "done")
     allowed = yield from _allowed(node, found)
     if allowed:
-        yield from _around(node, found)
+        yield from _around(node, found, beside)
 
 
 def reason(need: BootState) -> str | None:
@@ -87,14 +97,16 @@ def _allowed(node: Node, found: Found) -> Generator[PyinfraCommand, None, bool]:
     return verdict.passed
 
 
-def _around(node: Node, found: Found) -> Iterator[PyinfraCommand]:
-    """Gate, drain, gate, reboot, gate: draining takes minutes, and a server may have died meanwhile."""
+def _around(node: Node, found: Found, beside: Sequence[Beside]) -> Iterator[PyinfraCommand]:
+    """Gates, drain, gates, reboot, gates: draining takes minutes, and somebody may have died meanwhile."""
     gate = k3s_gate.before_restart if node.role == "server" else k3s_gate.servers_run
-    yield gate(node)
+    gates = [*(one.before for one in beside), gate(node)]
+    yield from gates
     if found["node"] is not None:
         yield k3s_drain.drained(node, "reboot")
-        yield gate(node)
+        yield from gates
     yield _command(reboot, node.node, REBOOT)
+    yield from (one.after for one in beside)
     yield k3s_gate.after_start(node)
     if found["node"] is not None:
         yield k3s_drain.uncordoned(node)

@@ -10,12 +10,14 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from pyinfra.api import FunctionCommand
 from pyinfra.api.exceptions import ConnectError
 
 from facts.reboot import BOOT_ID, BootState
 from operations import k3s_drain, k3s_reboot
+from operations.k3s_config import Cluster, Node
 from operations.k3s_hardening import kubelet_config
-from operations.k3s_reboot import REBOOT, UPGRADE_S, reason, reboot
+from operations.k3s_reboot import REBOOT, UPGRADE_S, Beside, reason, reboot
 from unterbau.connectors.node import NodeConnector
 from unterbau.domain.reboot_need import newer_kernel, version_and_flavour
 
@@ -241,3 +243,17 @@ def test_what_somebody_else_has_cordoned_stays_cordoned(mark: str, verbs: list[s
     subprocess.run(["sh", "-c", command], check=True)
     assert log.read_text().split() == verbs
     assert r"'jsonpath={.metadata.annotations.unterbau\.io/cordoned}'" in command
+
+
+def test_other_clusters_on_the_machine_are_asked_before_and_after() -> None:
+    cluster = Cluster(servers={"srv-1": "10.77.0.11"}, agents={})
+    node = Node("srv-1", "server", cluster, "/opt/k3s", "v1.34.4+k3s1")
+    beside = [Beside(gate("vault before"), gate("vault after")), Beside(gate("s3 before"), gate("s3 after"))]
+    found: Any = {"node": {}}
+    steps = [one.args[0] for one in k3s_reboot._around(node, found, beside) if isinstance(one, FunctionCommand)]
+    before = ["vault before", "s3 before", "srv-1"]
+    assert steps == [*before, "srv-1", *before, "srv-1", "vault after", "s3 after", "srv-1", "srv-1"]
+
+
+def gate(words: str) -> FunctionCommand:
+    return FunctionCommand(cast("Any", lambda: True), (words,), {})
