@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from pyinfra import host
+from pyinfra import host, inventory
 from pyinfra.api import HiddenValue, deploy
 
+from deploys import object_storage as storage
 from deploys.base import addresses
 from deploys.secrets import keyring
 from facts.k3s import DATA
 from operations import artifact as pinned
 from operations import k3s as operations
-from operations import k3s_node, k3s_registries, link, package
+from operations import k3s_node, k3s_reboot, k3s_registries, link, minio_gate, openbao_gate, package
 from operations.k3s_config import DATASTORE_CA, DATASTORE_CERTIFICATE, DATASTORE_KEY, Cluster, Node, Tokens
 from unterbau.artifacts import Artifact, artifact
-from unterbau.declaration import K3s
+from unterbau.declaration import K3s, VaultEndpoint
 
 COMMANDS = ("k3s", "kubectl", "crictl", "ctr")
 IMAGES = f"{DATA}/agent/images"
@@ -27,6 +28,8 @@ def k3s_servers() -> None:
     operations.founded(node=node, tokens=tokens, name="first start")
     operations.server(node=node, tokens=tokens, name="servers", _serial=True)
     k3s_node.described(node=node, name="labels and taints")
+    if host.data.k3s.reboots_when_required:
+        k3s_reboot.rebooted(node=node, beside=_beside(), name="reboots of servers", _serial=True)
 
 
 @deploy("k3s agents")
@@ -36,6 +39,8 @@ def k3s_agents() -> None:
     operations.joined(node=node, tokens=tokens, name="start")
     operations.agent(node=node, tokens=tokens, name="agents", _serial=True)
     k3s_node.described(node=node, name="labels and taints")
+    if host.data.k3s.reboots_when_required:
+        k3s_reboot.rebooted(node=node, beside=_beside(), name="reboots of agents", _serial=True)
 
 
 def is_server() -> bool:
@@ -48,6 +53,19 @@ def is_agent() -> bool:
     """Whether this node is an agent of the cluster."""
     declared = host.data.get("k3s")
     return bool(host.data.get("node")) and declared is not None and declared.agents in host.groups
+
+
+def _beside() -> list[k3s_reboot.Beside]:
+    """The other clusters that this machine is a member of: a reboot takes it from them as well."""
+    found = []
+    for one in (other.data.get("vault") for other in inventory):
+        if isinstance(one, VaultEndpoint) and one.members in host.groups:
+            asked = host.data.node.name, addresses(one.members), one.port
+            found.append(k3s_reboot.Beside(openbao_gate.before_restart(*asked), openbao_gate.after_start(*asked)))
+    if storage.is_member():
+        server = storage.this_server(host.data.object_storage, artifact("minio"))
+        found.append(k3s_reboot.Beside(minio_gate.before_restart(server), minio_gate.after_start(server)))
+    return found
 
 
 def _prepared(role: str) -> Node:

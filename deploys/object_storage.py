@@ -12,7 +12,7 @@ from facts.minio import USER
 from operations import artifact as pinned
 from operations import minio, minio_drive, package, service_account
 from operations.minio_config import Pool, Server
-from unterbau.artifacts import artifact
+from unterbau.artifacts import Artifact, artifact
 from unterbau.declaration import ObjectStorage, S3Endpoint
 
 
@@ -29,20 +29,24 @@ def object_storage(roots_change: bool = False) -> None:
     # Nobody may read it: a server that can read itself refuses members with another binary, so upgrades could not roll.
     pinned.installed(artifact=binary, mode="0711", name="binary")
     pinned.installed(artifact=artifact("mc"), name="client for operators")
-    pools = [Pool(list(addresses(one.nodes)), list(one.drives), one.drives_per_set) for one in declared.pools]
-    server = Server(
+    server = this_server(declared, binary)
+    roots(server=server, roots_change=roots_change)
+    certificate = pki.leaf(service="minio", user=USER, group=USER)
+    servers(server=server, certificate_changes=certificate.will_change)
+
+
+def this_server(declared: ObjectStorage, binary: Artifact) -> Server:
+    """The server on this node, as it should be."""
+    return Server(
         node=host.data.node.name,
         members={name: address for one in declared.pools for name, address in addresses(one.nodes).items()},
-        pools=pools,
+        pools=[Pool(list(addresses(one.nodes)), list(one.drives), one.drives_per_set) for one in declared.pools],
         parity=declared.parity,
         survives=declared.survives,
         port=endpoint().port,
         binary=pinned.path_of(binary),
         access_key=endpoint().access_key,
     )
-    roots(server=server, roots_change=roots_change)
-    certificate = pki.leaf(service="minio", user=USER, group=USER)
-    servers(server=server, certificate_changes=certificate.will_change)
 
 
 @deploy("servers")

@@ -16,9 +16,11 @@ from operations.k3s_hardening import (
     AUDIT_POLICY,
     CIPHERS,
     HEADER,
+    KUBELET_CONFIG,
     admission,
     apiserver_arguments,
     audit_policy,
+    kubelet_config,
 )
 from operations.service import UNIT_FOLDER
 
@@ -217,7 +219,7 @@ def _datastore(cluster: Cluster) -> dict[str, object]:
 
 def open_files(node: Node) -> list[str]:
     """The files of it that hold no secret."""
-    return [node.unit_file, *([AUDIT_POLICY, ADMISSION] if node.role == "server" else [])]
+    return [node.unit_file, *([AUDIT_POLICY, ADMISSION] if node.role == "server" else []), KUBELET_CONFIG]
 
 
 def secret_files(node: Node) -> list[str]:
@@ -265,7 +267,8 @@ def unit_text(node: Node) -> str:
 
 def wanted_files(node: Node, config: HiddenValue) -> dict[str, Wanted | None]:
     """{path: what should be there}, config.yaml last: without it nothing starts."""
-    hardening = {AUDIT_POLICY: audit_policy(), ADMISSION: admission()} if node.role == "server" else {}
+    api = {AUDIT_POLICY: audit_policy(), ADMISSION: admission()} if node.role == "server" else {}
+    hardening = {**api, KUBELET_CONFIG: kubelet_config()}
     registries = {} if REGISTRIES in node.files else {REGISTRIES: None}
     return {
         **registries,

@@ -34,9 +34,11 @@ def drain_command(name: str, timeout_s: int, why: str) -> str:
 
 
 def uncordon_command(name: str) -> str:
-    """Shell text: the mark goes last, so that a killed run's next one sees what is left to do."""
-    node = shlex.quote(name)
-    return f"set -e; {KUBECTL} uncordon {node}; {KUBECTL} annotate node {node} {shlex.quote(f'{CORDON}-')}"
+    """Shell text: the mark goes last, so that a killed run's next one sees what is left to do. Without it, nothing."""
+    node, key = shlex.quote(name), CORDON.replace(".", "\\.")
+    mark = f"{KUBECTL} get node {node} -o 'jsonpath={{.metadata.annotations.{key}}}'"
+    back = f"{KUBECTL} uncordon {node}; {KUBECTL} annotate node {node} {shlex.quote(f'{CORDON}-')}"
+    return f'set -e; mark=$({mark}); [ -n "$mark" ] || exit 0; {back}'
 
 
 def drained(node: Node, why: str) -> FunctionCommand:

@@ -1,4 +1,4 @@
-"""How a K3s server is hardened beyond what it does by itself: audit log, Pod Security, limits, ciphers.
+"""How a K3s node is hardened beyond what it does by itself: audit log, Pod Security, limits, ciphers, orderly shutdown.
 
 Source: K3s docs, security/hardening-guide; CIS Kubernetes Benchmark.
 """
@@ -12,6 +12,9 @@ from facts.k3s import DATA, FOLDER
 HEADER = "# Written by unterbau: what is changed here by hand is undone by the next apply.\n"
 AUDIT_POLICY, ADMISSION = f"{FOLDER}/audit-policy.yaml", f"{FOLDER}/admission.yaml"
 AUDIT_LOG = f"{DATA}/server/logs/audit.log"
+# The kubelet takes files of this folder in the order of their names, K3s' own first. Source: K3s docs, installation,
+# configuration, kubelet.
+KUBELET_CONFIG = f"{DATA}/agent/etc/kubelet.conf.d/10-unterbau.conf"
 # Forward secrecy and authenticated encryption only. Source: K3s hardening guide, CIS 1.2.29 and 4.2.12.
 CIPHERS = ",".join(
     f"TLS_ECDHE_{key}_WITH_{cipher}"
@@ -78,6 +81,21 @@ def admission() -> str:
     ]
     text = {"apiVersion": "apiserver.config.k8s.io/v1", "kind": "AdmissionConfiguration", "plugins": plugins}
     return _yaml(text)
+
+
+def kubelet_config() -> str:
+    """Pods end before the rest of a machine that goes down: one that leaves SIGTERM alone held up systemd for 90 s.
+
+    Not more than 30 s: so long does logind wait where unattended-upgrades is installed, and a kubelet that wants more
+    watches over no shutdown at all. Source: Kubernetes, node shutdowns; unattended-upgrades, logind-maxdelay.conf.
+    """
+    values = {
+        "apiVersion": "kubelet.config.k8s.io/v1beta1",
+        "kind": "KubeletConfiguration",
+        "shutdownGracePeriod": "20s",
+        "shutdownGracePeriodCriticalPods": "5s",
+    }
+    return _yaml(values)
 
 
 def _yaml(value: object) -> str:

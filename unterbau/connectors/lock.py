@@ -32,6 +32,7 @@ class NodeLock:
 
     def __init__(self, transport: Transport, holder: str, *, sudo: bool) -> None:
         """Take it; raise OSError that names the holder if another run has it. `sudo`: who logged in is not root."""
+        self.holder = holder
         self._channel = transport.open_session(timeout=ANSWER_TIMEOUT_S)
         self._channel.settimeout(ANSWER_TIMEOUT_S)
         self._channel.exec_command(f"{'sudo -n ' * sudo}sh -c {shlex.quote(_HOLD)}")

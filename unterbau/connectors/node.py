@@ -149,6 +149,20 @@ class NodeConnector(SSHConnector):
         if status != 0:
             raise ConnectionError(f"cannot run `true` on {self.host.name} by a new connection: exit status {status}")
 
+    def enter_again(self) -> None:
+        """After a reboot: another connection in place of the one that went with it, and this run's lock once more.
+
+        ConnectError if the node cannot be entered yet, or if another run has it now; until then no command is sent.
+        """
+        SSHConnector.disconnect(self)  # forgets its file transfer
+        if self._lock is not None:
+            self._lock.release()
+        if self.client is not None:
+            self.client.close()
+        self.connect()
+        if self._lock is not None:
+            self.lock(self._lock.holder)
+
     def lock(self, holder: str) -> None:
         """Hold this node for one run; raise ConnectError with the present holder if another run has it."""
         try:

@@ -167,6 +167,10 @@ class K3s(Declaration):
     snapshot_folder: Folder = Field("k3s", description="the folder in the bucket")
     datastore: Datastore | None = Field(None, description="K3sDatastore(…); by itself the servers' own etcd")
     drain_timeout_s: int = Field(300, ge=1, le=86400, description="how long a node's pods may take to leave it")
+    reboots_when_required: bool = Field(
+        default=False,
+        description="apply reboots nodes that need it, one at a time; their nightly slots do anyway",
+    )
     encryption_key_not_before: DateOrNever = Field(
         "", description="a key of Secrets that was made before this day (UTC) is made anew; '' for never"
     )
