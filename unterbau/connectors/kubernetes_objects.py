@@ -27,6 +27,7 @@ from unterbau.domain.kubernetes_object import (
 METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 APPLY = {"content_type": "application/apply-patch+yaml", "field_manager": MANAGER}
 PATCH = {"content_type": "application/json-patch+json", "field_manager": MANAGER}
+DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 PAGE, CONFLICT = 500, 409
 # What every namespace gets by itself, and what goes with it.
 OF_A_NAMESPACE = {("ServiceAccount", "default"), ("ConfigMap", "kube-root-ca.crt")}
@@ -77,16 +78,23 @@ class Objects:
 
     def within(self, namespace: str, cluster: str) -> dict[str, list[str]]:
         """{ours, others}: what a namespace holds, as "Kind name", without what comes with every one."""
+        self.kinds.ask_again()
         kinds = self.kinds.all(namespaced=True)
-        lists = self._client.at_once([partial(self._of_kind, kind, namespace=namespace) for kind in kinds])
+        lists = self._client.at_once([partial(self._listed, kind, namespace=namespace) for kind in kinds])
         found = [one for of_kind in lists for one in of_kind if not is_made_by_another(one) and one["kind"] != "Lease"]
         return _told([one for one in found if (one["kind"], one["metadata"]["name"]) not in OF_A_NAMESPACE], cluster)
 
     def instances(self, definition: str, cluster: str) -> dict[str, list[str]]:
-        """{ours, others}: the objects of a CustomResourceDefinition's kind; none if there is no such kind."""
+        """{ours, others}: the objects of a CustomResourceDefinition's kind; none if there is no such definition."""
         plural, _, group = definition.partition(".")
+        self.kinds.ask_again(group)
         kinds = [kind for kind in self.kinds.all() if kind.name == plural and kind.group == group]
-        return _told([one for kind in kinds for one in self._of_kind(kind)], cluster)
+        if not kinds and self._is_there(f"{DEFINITIONS}/{definition}"):
+            raise EndpointError(
+                f"cannot tell what goes with {definition}: the API has no kind of it yet, or none any more; look at "
+                "its status.conditions"
+            )
+        return _told([one for kind in kinds for one in self._listed(kind)], cluster)
 
     def compared(self, manifests: list[dict[str, Any]], cluster: str) -> dict[str, Any]:
         """{path: what there is, and what an apply would make of it} of declared objects; see `_compared`."""
@@ -94,17 +102,28 @@ class Objects:
         calls = [partial(self._compared, *pair, cluster) for pair in zip(refs, manifests, strict=True)]
         return {ref.path: answer for ref, answer in zip(refs, self._client.at_once(calls), strict=True)}
 
-    def _of_kind(self, kind: Resource, namespace: str | None = None, **options: Any) -> list[dict[str, Any]]:
+    def _of_kind(self, kind: Resource, **options: Any) -> list[dict[str, Any]]:
         """Their metadata. A kind whose own server does not answer, or that is gone since, has none."""
         try:
-            found = list(
-                self._pages(kind.path(namespace=namespace), header_params={"Accept": METADATA_ONLY}, **options)
-            )
+            return self._listed(kind, **options)
         except ApiError as error:
             if error.status in (404, 405):
                 return []
             raise
-        return [{**one, "apiVersion": kind.group_version, "kind": kind.kind} for one in found]
+
+    def _listed(self, kind: Resource, namespace: str | None = None, **options: Any) -> list[dict[str, Any]]:
+        """Their metadata; ApiError."""
+        pages = self._pages(kind.path(namespace=namespace), header_params={"Accept": METADATA_ONLY}, **options)
+        return [{**one, "apiVersion": kind.group_version, "kind": kind.kind} for one in pages]
+
+    def _is_there(self, path: str) -> bool:
+        try:
+            self._client.call("get", path)
+        except ApiError as error:
+            if error.status == 404:
+                return False
+            raise
+        return True
 
     def _pages(self, path: str, **options: Any) -> Iterator[dict[str, Any]]:
         more = None
