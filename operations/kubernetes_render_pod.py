@@ -68,6 +68,7 @@ def _pod(one: KubernetesDeployment | KubernetesCronJob) -> dict[str, Any]:
         serviceAccountName=one.service_account,
         enableServiceLinks=False,
         nodeSelector=dict(one.node_selector) or None,
+        tolerations=[{"key": key, "operator": "Exists"} for key in one.tolerates] or None,
         securityContext={
             "runAsNonRoot": True,
             "runAsUser": one.user_id,
