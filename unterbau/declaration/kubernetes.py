@@ -24,13 +24,15 @@ from unterbau.declaration.secret import Ref
 
 BUILT_IN = ("default", "kube-node-lease", "kube-public", "kube-system")  # namespaces that are always there
 MANAGED_BY, NAME = "app.kubernetes.io/managed-by", "app.kubernetes.io/name"  # labels that are the platform's own
+# Of pods of a CronJob: a Deployment's service and budget, which may have the same name, are not for them.
+CRON_JOB = "unterbau.io/cron-job"
 
 PodSecurity = Literal["restricted", "baseline", "privileged"]
 SecretType = Annotated[str, matching(r"[A-Za-z0-9./-]{1,253}", "a Secret's type such as Opaque or kubernetes.io/tls")]
 FreeLabelKey = Annotated[
     LabelKey,
     matching(
-        rf"(?!({MANAGED_BY}|{NAME}|pod-security\.kubernetes\.io/.*)$).*", "another key: this one is the platform's"
+        rf"(?!({MANAGED_BY}|{NAME}|{CRON_JOB}|pod-security\.kubernetes\.io/.*)$).*", "another key: this one is the platform's"
     ),
 ]
 FreeLabels = dict[FreeLabelKey, LabelValue]
