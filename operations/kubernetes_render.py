@@ -9,6 +9,8 @@ from pyinfra.api import HiddenValue
 
 from operations.kubernetes_object import Object
 from unterbau.declaration.kubernetes import (
+    DENY,
+    DNS,
     NAME,
     KubernetesConfigMap,
     KubernetesNamespace,
@@ -22,7 +24,6 @@ from unterbau.declaration.kubernetes import (
 from unterbau.domain.kubernetes_object import ADMIN_GROUP, VIEW_GROUP, Ref, hash_purpose
 from unterbau.secrets.hidden import MASK
 
-DENY, DNS = "default-deny", "allow-dns"
 POD_SECURITY = "pod-security.kubernetes.io"
 NAMESPACE_NAME = "kubernetes.io/metadata.name"  # a label that every namespace has. Source: Kubernetes, "Namespaces"
 CLUSTER_DNS = {"namespaceSelector": {"matchLabels": {NAMESPACE_NAME: "kube-system"}},

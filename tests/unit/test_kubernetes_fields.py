@@ -31,6 +31,8 @@ WEB = 'k:{"name":"web"}'
         ([entry("kubectl-label", {"f:metadata": {"f:labels": {".": {}, "f:team": {}, "f:example.com/a": {},
          "f:app.kubernetes.io/part-of": {}, "f:kubernetes.io/x": {}, "f:node.k8s.io/y": {}}}})],
          [".metadata.labels.app.kubernetes.io/part-of", ".metadata.labels.example.com/a", ".metadata.labels.team"]),
+        ([entry("kubectl-label", {"f:metadata": {"f:labels": {"f:pod-security.kubernetes.io/enforce-version": {}}}})],
+         [".metadata.labels.pod-security.kubernetes.io/enforce-version"]),
         ([entry("kubectl-edit", {"f:metadata": {"f:finalizers": {".": {}, 'v:"x"': {}}}})], []),
         ([entry("kubectl-edit", {"f:spec": {"f:containers": {WEB: {".": {}, "f:image": {}, "f:name": {}}}}})],
          ['.spec.containers[name="web"]']),

@@ -25,6 +25,7 @@ from unterbau.declaration.secret import Ref
 
 BUILT_IN = ("default", "kube-node-lease", "kube-public", "kube-system")  # namespaces that are always there
 MANAGED_BY, NAME = "app.kubernetes.io/managed-by", "app.kubernetes.io/name"  # labels that are the platform's own
+DENY, DNS = "default-deny", "allow-dns"  # policies that a namespace brings with it
 # Of pods of a CronJob: a Deployment's service and budget, which may have the same name, are not for them.
 CRON_JOB = "unterbau.io/cron-job"
 
