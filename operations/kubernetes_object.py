@@ -97,12 +97,15 @@ def _unusable(objects: Sequence[Object]) -> str | None:
         values = [*(one.manifest.get("data") or {}).values(), *(one.manifest.get("stringData") or {}).values()]
         if one.ref.kind == "Secret" and not (one.hashes and all(isinstance(value, HiddenValue) for value in values)):
             return f"cannot apply {one.ref}: found values in a manifest; declare a KubernetesSecret with SecretRefs"
-    again = [
-        ref for ref, count in Counter((ref.group_kind, ref.namespace, ref.name) for ref in refs).items() if count > 1
-    ]
-    if again:
-        return f"cannot apply {again[0][0][1]} {again[0][2]}: found it declared twice; declare it once"
-    return None
+    return next(iter(twice(refs)), None)
+
+
+def twice(refs: Sequence[Ref]) -> list[str]:
+    """A sentence for each object that is declared more than once: each step would undo the other's."""
+    first = {(ref.group_kind, ref.namespace, ref.name): ref for ref in refs}
+    counted = Counter((ref.group_kind, ref.namespace, ref.name) for ref in refs)
+    again = [first[identity] for identity, count in counted.items() if count > 1]
+    return [f"cannot apply {ref}: found it declared twice; declare it once" for ref in again]
 
 
 @dataclass(frozen=True)

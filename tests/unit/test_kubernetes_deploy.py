@@ -20,6 +20,7 @@ from pyinfra.context import ctx_host, ctx_state
 
 from deploys import kubernetes as layer
 from tests.unit.kube_server import Endpoint, Server, keyed_hash
+from unterbau import changes
 from unterbau.connectors.kubernetes import KubernetesConnector
 from unterbau.declaration import (
     Container,
@@ -120,6 +121,37 @@ def test_everything_comes_in_one_run_and_the_next_one_changes_nothing(
     assert (changing, done) == (["kubernetes | no longer declared"], False)
     assert run(**less, kubernetes_deletions=(f"CronJob/{SPACE}/it",)) == (["kubernetes | no longer declared"], True)
     assert kube.get(f"/apis/batch/v1/namespaces/{SPACE}/cronjobs/it") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("kind: ConfigMap\napiVersion: v1\nmetadata: {name: it, namespace: layer}", "ConfigMap layer/it"),
+        (
+            "kind: ClusterRoleBinding\napiVersion: rbac.authorization.k8s.io/v1beta1\n"
+            "metadata: {name: 'unterbau:view'}",
+            "ClusterRoleBinding unterbau:view",
+        ),
+        ("kind: NetworkPolicy\napiVersion: networking.k8s.io/v1\nmetadata: {name: allow-dns, namespace: layer}",
+         "NetworkPolicy layer/allow-dns"),
+    ],
+)  # fmt: skip
+def test_an_object_that_two_declarations_make_is_changed_by_neither(
+    run: Callable[..., tuple[list[str], bool]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    text: str,
+    words: str,
+) -> None:
+    refused: list[str] = []
+    refuse = changes.refuse
+    monkeypatch.setattr(changes, "refuse", lambda sentence: refused.append(sentence) or refuse(sentence))
+    again = KubernetesManifest(name="again", text=text)
+    changing, done = run(**{**declared(tmp_path), "kubernetes_manifests": (again,)})
+    assert not done
+    assert "kubernetes | manifests" in changing
+    assert "kubernetes | config maps" in changing  # it refuses, as every step does
+    assert f"cannot apply {words}: found it declared twice; declare it once" in refused
 
 
 @pytest.mark.parametrize(
