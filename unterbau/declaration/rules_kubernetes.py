@@ -46,7 +46,7 @@ def objects_once(view: View) -> Iterator[Problem]:
 def namespaces_ours(view: View) -> Iterator[Problem]:
     """The cluster's own namespaces are not the environment's to declare."""
     for one in view.each("kubernetes_namespaces"):
-        if one.name in BUILT_IN and one.name != _OPEN:
+        if one.name in BUILT_IN:
             yield view.at(one, "name", repr(one.name), "another name: this one is the cluster's own")
 
 
