@@ -18,6 +18,7 @@ Path = tuple[str, ...]
 # Tools that people hold in their hands. What others set (controllers, operators, an autoscaler) they need.
 MANUAL = ("kubectl", "k9s", "node-fetch", "OpenAPI-Generator", "curl")
 _RESERVED = ("kubernetes.io", "k8s.io", "cattle.io")  # domains of labels that controllers set
+_OURS_TO_SAY = ("app.kubernetes.io", "pod-security.kubernetes.io")  # but these, which people set
 _FOLDERS = ("f:labels", "f:annotations")
 _OF_CONTROLLERS = ("f:status", "f:finalizers", "f:ownerReferences")
 
@@ -60,7 +61,7 @@ def _is_reserved(path: Path) -> bool:
         return True
     folder = path[-2] if len(path) > 1 else ""
     domain = path[-1].removeprefix("f:").partition("/")[0] if "/" in path[-1] else ""
-    ours_to_say = domain == "app.kubernetes.io"
+    ours_to_say = domain in _OURS_TO_SAY
     of_controllers = any(domain == one or domain.endswith(f".{one}") for one in _RESERVED)
     return folder in _FOLDERS and of_controllers and not ours_to_say
 
