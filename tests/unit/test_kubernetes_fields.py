@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from unterbau.domain.kubernetes_fields import by_hand, conflicts, is_manual, manager_of, removal, text
+from unterbau.domain.kubernetes_fields import by_hand, conflicts, is_manual, manager_of, removal, restored, text
 from unterbau.domain.kubernetes_object import Difference, Ref, differences, is_ours, marked, without_mark
 
 
@@ -80,6 +80,15 @@ def test_a_removal_finds_items_by_their_keys_and_leaves_the_rest() -> None:
     ]  # fmt: skip
     assert left == {"a": {}, "l": [{"name": "y"}], "s": ["p"]}
     assert len(found["l"]) == 3
+
+
+def test_a_default_that_comes_back_is_restored() -> None:
+    found = {"spec": {"type": "Recreate", "added": 1, "items": [{"name": "x", "v": 2}, {"name": "y"}]}}
+    after = {"spec": {"type": "RollingUpdate", "items": [{"name": "x", "v": 1}]}}
+    gone = [("f:spec", "f:type"), ("f:spec", "f:added"), ("f:spec", "f:items", 'k:{"name":"x"}', "f:v"),
+            ("f:spec", "f:items", 'k:{"name":"y"}'), ("f:no", "f:where")]  # fmt: skip
+    assert restored(found, after, gone) == after
+    assert found["spec"]["type"] == "Recreate"
 
 
 def test_differences_name_items_of_lists_by_name_and_show_leaves() -> None:

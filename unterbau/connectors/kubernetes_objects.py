@@ -173,11 +173,12 @@ class Objects:
         if result is None:
             force = {"dry_run": "All", "force_conflicts": "true", **APPLY}
             result = self._client.call("patch", path_of(kind, ref), body=body, **force)
-        gone = self.removable(kind, ref, live, result) if live is not None else {}
-        answer["by_hand"] = [{"field": fields.text(path), "manager": who} for path, who in sorted(gone.items())]
-        _patch, left = fields.removal(result, list(gone))
-        answer["result"] = normal(masked(left, cluster, self._keyed_hash))
-        return answer
+        gone, left = self.removable(kind, ref, live, result) if live is not None else ({}, result)
+        return {**answer, **self._corrected(gone, left, cluster)}
+
+    def _corrected(self, gone: dict[fields.Path, str], left: dict[str, Any], cluster: str) -> dict[str, Any]:
+        by_hand = [{"field": fields.text(path), "manager": who} for path, who in sorted(gone.items())]
+        return {"by_hand": by_hand, "result": normal(masked(left, cluster, self._keyed_hash))}
 
     def tried(
         self, kind: Resource, ref: Ref, body: Any, managed: list[dict[str, Any]]
@@ -192,15 +193,19 @@ class Objects:
 
     def removable(
         self, kind: Resource, ref: Ref, live: dict[str, Any], result: dict[str, Any]
-    ) -> dict[fields.Path, str]:
-        """{path: manager} of what people set on an object beside what is declared, and that can be taken off again."""
+    ) -> tuple[dict[fields.Path, str], dict[str, Any]]:
+        """({path: manager} of what people set beside what is declared and can be taken off, the result without it).
+
+        What the server puts back by itself as it was is a default; what it puts back otherwise was set over one.
+        """
         alone = fields.by_hand(result["metadata"].get("managedFields") or ())
         there = {path: who for path, who in alone.items() if fields.is_there(live, path)}
         if not there:
-            return {}
+            return {}, result
         patch, _left = fields.removal(live, list(there))
         after = self._client.call("patch", path_of(kind, ref), body=patch, dry_run="All", **PATCH)
-        return {path: who for path, who in there.items() if not fields.is_there(after, path)}  # the rest are defaults
+        gone = {path: who for path, who in there.items() if fields.value(after, path) != fields.value(live, path)}
+        return gone, fields.restored(result, after, list(gone))
 
 
 def path_of(kind: Resource, ref: Ref) -> str:

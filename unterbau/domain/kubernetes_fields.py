@@ -98,6 +98,28 @@ def removal(found: Mapping[str, Any], gone: Sequence[Path]) -> tuple[list[dict[s
     return patch, left
 
 
+def value(found: Mapping[str, Any], path: Path) -> Any:
+    """What an object has at a path; None if nothing."""
+    inner: Any = found
+    for part in path:
+        key = _key(inner, part)
+        if key is None:
+            return None
+        inner = inner[key]
+    return inner
+
+
+def restored(found: Mapping[str, Any], after: Mapping[str, Any], gone: Sequence[Path]) -> dict[str, Any]:
+    """An object with what another one has at these paths; without what that does not have."""
+    _patch, left = removal(found, [path for path in gone if value(after, path) is None])
+    for path in gone:
+        inner, there = value(left, path[:-1]), value(after, path)
+        key = _key(inner, path[-1])
+        if there is not None and key is not None:
+            inner[key] = deepcopy(there)
+    return left
+
+
 def is_there(found: Mapping[str, Any], path: Path) -> bool:
     """Whether an object has something at a path."""
     return bool(removal(found, [path])[0])
