@@ -33,7 +33,8 @@ class Compared(TypedDict):
     """One declared object. Values of Secrets are keyed hashes; where a result has another one than live, it differs.
 
     `missing` is "kind" or "namespace" where it cannot be there yet; `refused` is the sentence of an API that would not
-    take it. `result` is missing where a field of another manager's is in the way.
+    take it. `result` is missing where a field of another manager's is in the way. `blocked` is the sentence of one that
+    would not take it beside what people added; `result` is then only without that. `held`: it cannot go by itself.
     """
 
     live: NotRequired[dict[str, Any] | None]  # None: it is not there
@@ -45,6 +46,8 @@ class Compared(TypedDict):
     by_hand: NotRequired[list[Added]]
     missing: NotRequired[str]
     refused: NotRequired[str]
+    held: NotRequired[bool]
+    blocked: NotRequired[str]
 
 
 class Objects(FactBase[dict[str, Compared] | Unknown | AfterApply]):

@@ -158,7 +158,8 @@ def _foreign(state: Compared, found: Sequence[Difference]) -> list[str]:
 def _obstacle(ref: Ref, state: Compared, coming: _Coming) -> str | None:
     """Why an object cannot be made so; None if it can."""
     if "refused" in state:
-        return f"cannot apply {ref}: {state['refused']}; {_next_step(state['refused'])}"
+        step = "take them off by hand" if state.get("held") else _next_step(state["refused"])
+        return f"cannot apply {ref}: {state['refused']}; {step}"
     missing = state.get("missing")
     if missing == "namespace" and ref.namespace not in coming.namespaces:
         return f"cannot apply {ref}: found no namespace {ref.namespace}; declare a KubernetesNamespace"
@@ -191,6 +192,9 @@ def _correct(one: Object, state: Compared, found: Sequence[Difference], cluster:
     apply = taken or any(not _below(each.path, gone) for each in found)
     force = [f"{each['manager']} {each['field']}" for each in taken]
     strip = [api_call.command(f"STRIP {one.ref.path}", {"fields": sorted(gone)})] if gone else []
+    if "blocked" in state:  # beside what people added the API takes nothing: what it makes without is not known yet
+        changes.attribute(str(one.ref), KNOWN_AFTER_APPLY, "as declared")
+        return [*strip, _apply(one, cluster)]
     return [*([_apply(one, cluster, force=force)] if apply else []), *strip]
 
 

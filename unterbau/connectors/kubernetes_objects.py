@@ -28,7 +28,7 @@ METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v
 APPLY = {"content_type": "application/apply-patch+yaml", "field_manager": MANAGER}
 PATCH = {"content_type": "application/json-patch+json", "field_manager": MANAGER}
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-PAGE, CONFLICT = 500, 409
+PAGE, CONFLICT, INVALID = 500, 409, 422
 # What every namespace gets by itself, and what goes with it.
 OF_A_NAMESPACE = {("ServiceAccount", "default"), ("ConfigMap", "kube-root-ca.crt")}
 
@@ -137,7 +137,8 @@ class Objects:
     def _compared(self, ref: Ref, manifest: dict[str, Any], cluster: str) -> dict[str, Any]:
         """`live` and `result` (null if absent), whether it is `ours`, else whose; `conflicts`, `by_hand`; or why not.
 
-        `missing` is "kind" or "namespace" where the object cannot be there yet, `refused` is what the API says.
+        `missing` is "kind" or "namespace" where the object cannot be there yet, `refused` is what the API says, and
+        `blocked` what it says while `by_hand` is there.
         """
         kind = self.kinds.find(ref.api_version, ref.kind)
         if kind is None:
@@ -149,8 +150,28 @@ class Objects:
         try:
             return self._dry_run(kind, ref, manifest, live, cluster)
         except ApiError as error:
-            gone = error.status == 404 and live is None
-            return {"missing": "namespace"} if gone else {**self._found(live, cluster), "refused": str(error)}
+            if error.status == 404 and live is None:
+                return {"missing": "namespace"}
+            return {**self._found(live, cluster), **self._in_the_way(kind, ref, live, cluster, error)}
+
+    def _in_the_way(
+        self, kind: Resource, ref: Ref, live: dict[str, Any] | None, cluster: str, error: ApiError
+    ) -> dict[str, Any]:
+        """What may be why the API refuses: people's part of an object of ours, that takes the place of a declared one.
+
+        It goes before the apply (`blocked` says why), if the object is one without it; else a person has to.
+        """
+        by_hand = fields.by_hand(((live or {}).get("metadata") or {}).get("managedFields") or ())
+        if live is None or error.status != INVALID or not by_hand or not is_ours(live, cluster):
+            return {"refused": str(error)}
+        try:
+            gone, left = self.removable(kind, ref, live, live)
+        except ApiError:
+            names = ", ".join(f"{fields.text(path)} (set by {who})" for path, who in sorted(by_hand.items()))
+            return {"refused": f"{error}; people set beside what is declared: {names}", "held": True}
+        if not gone:
+            return {"refused": str(error)}
+        return {"blocked": str(error), **self._corrected(gone, left, cluster)}
 
     def _found(self, live: dict[str, Any] | None, cluster: str) -> dict[str, Any]:
         if live is None:
