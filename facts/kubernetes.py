@@ -81,6 +81,7 @@ class Ours(TypedDict):
     deletion: str  # as the list of allowed deletions names it
     uid: str
     resource_version: str
+    deleting: bool  # somebody, or a run that was ended, has begun
 
 
 class Marked(FactBase[list[Ours] | Unknown | AfterApply]):
@@ -100,9 +101,12 @@ class Marked(FactBase[list[Ours] | Unknown | AfterApply]):
         return answer(output, lambda value: [_ours(found) for found in value])
 
 
-def _ours(found: dict[str, str]) -> Ours:
+def _ours(found: dict[str, Any]) -> Ours:
     ref = Ref(found["api_version"], found["kind"], found["namespace"], found["name"])
-    return Ours(path=ref.path, deletion=ref.deletion, uid=found["uid"], resource_version=found["resource_version"])
+    return Ours(
+        path=ref.path, deletion=ref.deletion, uid=found["uid"], resource_version=found["resource_version"],
+        deleting=bool(found["deleting"]),
+    )  # fmt: skip
 
 
 class Content(TypedDict):

@@ -67,8 +67,8 @@ class Objects:
         whole = ({"apiVersion": api_version, "kind": kind, **one} for one in found)
         return [masked(one, cluster, self._keyed_hash) for one in whole]
 
-    def ours(self, cluster: str) -> list[dict[str, str]]:
-        """[{api_version, kind, namespace, name, uid, resource_version}] with our mark, of every kind, sorted."""
+    def ours(self, cluster: str) -> list[dict[str, Any]]:
+        """[{api_version, kind, namespace, name, uid, resource_version, deleting}] with our mark, sorted."""
         calls = [partial(self._of_kind, kind, label_selector=f"{LABEL}={MANAGER}") for kind in self.kinds.all()]
         found = [one for of_kind in self._client.at_once(calls) for one in of_kind]
         return sorted(
@@ -235,10 +235,9 @@ def path_of(kind: Resource, ref: Ref) -> str:
 
 
 def is_ours_alone(found: dict[str, Any], cluster: str) -> bool:
-    """Whether an object has our mark itself, not that of another one it was made of, and is not on its way out."""
+    """Whether an object has our mark itself, not that of another one it was made of."""
     notes = found["metadata"].get("annotations") or {}
-    going = "deletionTimestamp" in found["metadata"]
-    return notes.get(ANNOTATION) == cluster and not is_made_by_another(found) and not going
+    return notes.get(ANNOTATION) == cluster and not is_made_by_another(found)
 
 
 def _told(found: list[dict[str, Any]], cluster: str) -> dict[str, list[str]]:
@@ -249,7 +248,7 @@ def _told(found: list[dict[str, Any]], cluster: str) -> dict[str, list[str]]:
     }
 
 
-def _identity(found: dict[str, Any]) -> dict[str, str]:
+def _identity(found: dict[str, Any]) -> dict[str, Any]:
     metadata = found["metadata"]
     return {
         "api_version": found["apiVersion"],
@@ -258,6 +257,7 @@ def _identity(found: dict[str, Any]) -> dict[str, str]:
         "name": metadata["name"],
         "uid": metadata["uid"],
         "resource_version": metadata["resourceVersion"],
+        "deleting": "deletionTimestamp" in metadata,
     }
 
 
