@@ -44,7 +44,6 @@ TREE = {
     "GET /api": (200, KINDS),
     "GET /apis": (200, {"items": []}),
     "GET /api/v1/namespaces/a/configmaps/x": (200, FOUND),
-    "GET /api/v1/namespaces/a/configmaps/broken": (500, {"message": "etcdserver: leader changed"}),
     "GET /api/v1/namespaces/a/pods/it/log": (200, "hello\n"),
 }
 
@@ -182,12 +181,35 @@ def test_a_request_goes_to_another_server_while_there_is_patience(monkeypatch: p
     assert len(way.asked) == 5  # twice in vain, two for the kinds, one for the object
 
 
-def test_what_has_no_leader_is_waited_for_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
+STATUS = {"kind": "Status", "apiVersion": "v1", "status": "Failure"}
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "words"),
+    [
+        (500, {**STATUS, "message": "etcdserver: leader changed"},
+         "no server of the Kubernetes API carried it out: status 500: etcdserver: leader changed"),
+        (500, {**STATUS, "message": 'failed calling webhook "v.example.com": connection refused'},
+         'found status 500: failed calling webhook "v.example.com": connection refused'),
+        (503, {**STATUS, "message": "the server of metrics.k8s.io is away"},
+         "found status 503: the server of metrics.k8s.io is away"),
+        (503, "no backend", "no server of the Kubernetes API carried it out: status 503"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("pending", [[], [("k3s | servers | join", SimpleNamespace(will_change=True))]])
+def test_what_the_api_itself_says_at_last_is_its_answer(
+    monkeypatch: pytest.MonkeyPatch, status: int, said: Any, words: str, pending: list[Any]
+) -> None:
+    """Also while the plan changes its servers: an API that refuses is there, and nothing is known after apply."""
     monkeypatch.setattr(endpoint, "FAILOVER_S", 0)
-    one, _ = made(stage=StateStage.Execute)
+    one, way = made(pending=pending)
+    way.tree["GET /api/v1/namespaces/a/configmaps/broken"] = status, said
     done, output = ran(one, "GET v1/ConfigMap/a/broken")
+    if "no server" in words and pending:
+        assert output == '"(known after apply)"'
+        return
     assert not done
-    assert "no server of the Kubernetes API carried it out: status 500" in output
+    assert words in output
 
 
 def test_a_renewed_certificate_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:

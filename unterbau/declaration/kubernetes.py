@@ -34,7 +34,8 @@ SecretType = Annotated[str, matching(r"[A-Za-z0-9./-]{1,253}", "a Secret's type 
 FreeLabelKey = Annotated[
     LabelKey,
     matching(
-        rf"(?!({MANAGED_BY}|{NAME}|{CRON_JOB}|pod-security\.kubernetes\.io/.*)$).*", "another key: this one is the platform's"
+        rf"(?!({MANAGED_BY}|{NAME}|{CRON_JOB}|pod-security\.kubernetes\.io/.*)$).*",
+        "another key: this one is the platform's",
     ),
 ]
 FreeLabels = dict[FreeLabelKey, LabelValue]
