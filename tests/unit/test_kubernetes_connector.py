@@ -14,7 +14,7 @@ from pyinfra.api.state import StateStage
 from operations import api_call
 from tests.unit.kube_server import keyed_hash
 from unterbau.connectors import endpoint, kubernetes_client, kubernetes_kinds
-from unterbau.connectors.endpoint import NotThereError
+from unterbau.connectors.endpoint import EndpointError, NotThereError
 from unterbau.connectors.kubernetes import KubernetesConnector
 from unterbau.connectors.kubernetes_members import BETWEEN, Members, login_of
 from unterbau.secrets.hidden import Hidden
@@ -314,3 +314,36 @@ def test_the_first_node_that_has_the_files_lets_deploys_in(monkeypatch: pytest.M
     monkeypatch.setattr(members, "_ways", lambda _nearest: ways[:1])
     with pytest.raises(NotThereError, match="srv-1: /var/lib/rancher/k3s/server/tls is not there"):
         members._read()
+
+
+def certificate(text: str) -> str:
+    return f"-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n"
+
+
+def reading(monkeypatch: pytest.MonkeyPatch, **roots: str) -> Members:
+    """Servers of which each has these authorities, and a client certificate of its own."""
+    state: Any = SimpleNamespace(inventory=SimpleNamespace(get_group=lambda _name: []))
+    members = Members(state, "servers", 6443)
+
+    def opened(name: str, pem: str) -> Any:
+        files = (pem, certificate(name), "-----BEGIN PRIVATE KEY-----\n")
+        return SimpleNamespace(open_session=lambda timeout: Channel(f"{BETWEEN}\n".join(files), 0))
+
+    ways = [(name, opened(name, pem)) for name, pem in roots.items()]
+    monkeypatch.setattr(members, "_ways", lambda _nearest: ways)
+    return members
+
+
+def test_a_login_that_let_nobody_in_is_not_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    members = reading(monkeypatch, srv_1=certificate("a"), srv_2=certificate("a"), srv_3=certificate("a"))
+    used = [members._read().client.unmask() for _ in range(4)]
+    assert [name for client in used for name in ("srv_1", "srv_2", "srv_3") if name in client] == [
+        "srv_1", "srv_2", "srv_3", "srv_1"]  # fmt: skip
+
+
+def test_servers_that_were_founded_apart_are_no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    members = reading(monkeypatch, srv_1=certificate("a"), srv_2=certificate("b"), srv_3=certificate("a"))
+    with pytest.raises(EndpointError, match="srv_1 and srv_2 have no authority in common"):
+        members._read()
+    rotating = certificate("b") + certificate("a")
+    assert reading(monkeypatch, srv_1=certificate("a"), srv_2=rotating)._read()
