@@ -168,6 +168,9 @@ def test_an_object_that_two_declarations_make_is_changed_by_neither(
         ("- a", {}, "a document that is no object, but list"),
         ("kind: ConfigMap", {}, "no apiVersion, kind and metadata.name"),
         ("# nothing", {}, "no object in it"),
+        ("kind: ConfigMap\napiVersion: v1\nmetadata: {name: x, labels: [a]}", {}, "labels that are no mapping"),
+        ("kind: ConfigMap\napiVersion: v1\nmetadata: [x]", {}, "metadata that is no mapping"),
+        ("kind: ConfigMap\napiVersion: v1\nmetadata: {name: x}\ndata: {a: b, 1: c}", {}, "the key 1, which is no text"),
         ("!!python/object/apply:os.system ['true']", {}, "could not determine a constructor"),
         (
             "kind: ConfigMap\napiVersion: v1\nmetadata: {name: {{ n | tojson }}}",
