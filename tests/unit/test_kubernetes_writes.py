@@ -70,3 +70,29 @@ def test_pods_get_the_time_that_they_have_to_end() -> None:
     assert kubernetes_writes.grace_s({"spec": {"template": pod}}) == 900
     assert kubernetes_writes.grace_s({"spec": {"jobTemplate": {"spec": {"template": pod}}}}) == 900
     assert kubernetes_writes.grace_s(FOUND) == 0
+
+
+@pytest.mark.parametrize(("version", "tries"), [("2", 5), ("1", 1)])
+def test_a_removal_that_is_refused_is_tried_again_if_the_object_changed(
+    monkeypatch: pytest.MonkeyPatch, version: str, tries: int
+) -> None:
+    monkeypatch.setattr(kubernetes_writes, "LOOK_AGAIN_S", 0)
+    fields = {"f:data": {".": {}, "f:b": {}}}
+    entry = {"manager": "kubectl-edit", "operation": "Update", "fieldsV1": fields}
+    one, way = having({"uid": "u", "resourceVersion": "1", "managedFields": [entry]}, data={"b": "1"})
+    way.tree[f"PATCH {PATH}"] = 422, {"message": "the server rejected our request"}
+    versions = iter(range(2, 100))
+    found = way.tree[f"GET {PATH}"][1]
+    objects = one.objects
+    monkeypatch.setattr(
+        objects,
+        "get",
+        lambda _ref: {
+            **found,
+            "metadata": {**found["metadata"], "resourceVersion": str(next(versions)) if version == "2" else "1"},
+        },
+    )
+    done, output = ran(one, 'STRIP v1/ConfigMap/a/x {"fields": [".data"]}')
+    assert not done
+    assert ("it was changed 5 times meanwhile" in output) is (version == "2")
+    assert sum(asked.startswith("PATCH") for asked in way.asked) == tries

@@ -12,7 +12,7 @@ from kubernetes.dynamic.resource import Resource
 from unterbau.connectors.endpoint import EndpointError
 from unterbau.connectors.kubernetes_client import ApiError, KubernetesClient
 from unterbau.connectors.kubernetes_masking import encoded
-from unterbau.connectors.kubernetes_objects import APPLY, CONFLICT, PATCH, Objects, path_of
+from unterbau.connectors.kubernetes_objects import APPLY, CONFLICT, INVALID, PATCH, Objects, path_of
 from unterbau.connectors.members import LOOK_AGAIN_S
 from unterbau.domain import kubernetes_fields as fields
 from unterbau.domain.kubernetes_object import Ref, is_ours
@@ -77,7 +77,9 @@ class Writes:
             try:
                 self._client.call("patch", path_of(kind, ref), body=[version, *patch], **PATCH)
             except ApiError as error:
-                if not _test_failed(error):
+                if error.status != CONFLICT and not (
+                    error.status == INVALID and self._is_changed(ref, version["value"])
+                ):
                     raise
                 gevent.sleep(LOOK_AGAIN_S)
             else:
@@ -85,6 +87,11 @@ class Writes:
         raise EndpointError(
             f"cannot correct {ref}: it was changed {TRIES} times meanwhile; look who does, and plan again"
         )
+
+    def _is_changed(self, ref: Ref, version: str) -> bool:
+        """Whether an object is not the one that was looked at."""
+        found = self._objects.get(ref)
+        return found is None or found["metadata"]["resourceVersion"] != version
 
     def delete(self, ref: Ref, uid: str, version: str, within_s: float) -> Any:
         """Delete this very object, as it was seen, with what it owns; it is gone when this ends."""
@@ -158,8 +165,3 @@ def grace_s(found: Mapping[str, Any]) -> int:
         if seconds := spec.get("terminationGracePeriodSeconds"):
             return int(seconds)
     return 0
-
-
-def _test_failed(error: ApiError) -> bool:
-    """Whether the object is not the one that was looked at."""
-    return error.status == CONFLICT or (error.status == 422 and "test" in str(error).lower())
