@@ -21,6 +21,7 @@ from operations import api_call
 from operations.config_file import Commands
 from operations.kubernetes_shown import say_changes, say_new
 from unterbau import changes
+from unterbau.domain.kubernetes_fields import is_below
 from unterbau.domain.kubernetes_object import HASHED, Difference, Manifest, Ref, differences, marked, without_mark
 from unterbau.domain.unknown import KNOWN_AFTER_APPLY, AfterApply, Unknown
 
@@ -128,7 +129,7 @@ def _decide(one: Object, state: Compared | AfterApply, cluster: str, coming: _Co
         changes.attribute(str(one.ref), KNOWN_AFTER_APPLY, "as declared")
         outcome.commands.append(_apply(one, cluster))
         return
-    if sentence := _obstacle(one.ref, state, coming):
+    if sentence := _obstacle(one.ref, state, coming) or _kept_headless(one, state):
         outcome.refusals.append(sentence)
         return
     if state.get("live") is None:
@@ -173,6 +174,14 @@ def _obstacle(ref: Ref, state: Compared, coming: _Coming) -> str | None:
     return None
 
 
+def _kept_headless(one: Object, state: Compared) -> str | None:
+    """A service that has no address of its own never gets one: the API leaves it so, and says nothing."""
+    live, spec = state.get("live") or {}, one.manifest.get("spec") or {}
+    if one.ref.kind != "Service" or "clusterIP" in spec or (live.get("spec") or {}).get("clusterIP") != "None":
+        return None
+    return f"cannot change {one.ref}: found one that is headless; {_next_step('immutable')}"
+
+
 def _next_step(sentence: str) -> str:
     if "immutable" in sentence or "may not change" in sentence or "updates to" in sentence:
         return (
@@ -189,17 +198,13 @@ def _correct(one: Object, state: Compared, found: Sequence[Difference], cluster:
         return []
     say_changes(one.ref, found, {each["field"]: each["manager"] for each in (*taken, *added)})
     gone = {each["field"] for each in added}
-    apply = taken or any(not _below(each.path, gone) for each in found)
+    apply = taken or any(not any(is_below(each.path, name) for name in gone) for each in found)
     force = [f"{each['manager']} {each['field']}" for each in taken]
     strip = [api_call.command(f"STRIP {one.ref.path}", {"fields": sorted(gone)})] if gone else []
     if "blocked" in state:  # beside what people added the API takes nothing: what it makes without is not known yet
         changes.attribute(str(one.ref), KNOWN_AFTER_APPLY, "as declared")
         return [*strip, _apply(one, cluster)]
     return [*([_apply(one, cluster, force=force)] if apply else []), *strip]
-
-
-def _below(path: str, fields: set[str]) -> bool:
-    return any(path.startswith(name) for name in fields)
 
 
 def _apply(one: Object, cluster: str, *, force: Sequence[str] = (), adopt: bool = False) -> StringCommand:

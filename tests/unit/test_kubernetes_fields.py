@@ -6,7 +6,16 @@ from typing import Any
 
 import pytest
 
-from unterbau.domain.kubernetes_fields import by_hand, conflicts, is_manual, manager_of, removal, restored, text
+from unterbau.domain.kubernetes_fields import (
+    by_hand,
+    conflicts,
+    is_below,
+    is_manual,
+    manager_of,
+    removal,
+    restored,
+    text,
+)
 from unterbau.domain.kubernetes_object import Difference, Ref, differences, is_ours, marked, without_mark
 
 
@@ -47,7 +56,8 @@ def test_what_people_set_beside_what_is_declared(managed: list[dict[str, Any]], 
     [
         ("kubectl", "Update", True), ("kubectl-edit", "Update", True), ("k9s/v0.5", "Update", True),
         ("kubectl", "Apply", False), ("kubectlish", "Update", False), ("kube-controller-manager", "Update", False),
-        ("unterbau", "Apply", False), ("", "Update", False),
+        ("unterbau", "Apply", False), ("", "Update", False), ("node-fetch", "Update", False),
+        ("OpenAPI-Generator", "Update", False),
     ],
 )  # fmt: skip
 def test_who_is_a_person(manager: str, operation: str, manual: bool) -> None:
@@ -101,6 +111,19 @@ def test_differences_name_items_of_lists_by_name_and_show_leaves() -> None:
         Difference(".c.d", "e", None),
         Difference(".kind", "text", '["text"]'),
     ]
+
+
+@pytest.mark.parametrize(
+    ("path", "field", "below"),
+    [
+        (".metadata.labels.app", ".metadata.labels.app", True), (".metadata.labels.app2", ".metadata.labels.app", False),
+        (".metadata.labels.app/x", ".metadata.labels.app", False), (".spec.a.b", ".spec.a", True),
+        (".metadata.labels.app.kubernetes.io/name", ".metadata.labels.app", False), (".data.a", ".data", True),
+        ('.spec.c[name="x"].b', ".spec.c", True), ('.spec.c[name="x"].b', '.spec.c[name="x"]', True),
+    ],
+)  # fmt: skip
+def test_a_field_is_below_another_by_its_parts(path: str, field: str, below: bool) -> None:
+    assert is_below(path, field) is below
 
 
 @pytest.mark.parametrize(

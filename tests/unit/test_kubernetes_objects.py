@@ -217,9 +217,10 @@ def test_a_login_to_a_registry_is_made_and_rotated(kube: Server, kube_endpoint: 
         assert not found.refused
         assert not found.error
         assert nothing(applied(kube_endpoint, one))
-    assert "registry.example.com" in b64decode(
-        kube.get(f"{CORE}/{space}/secrets/registry")["data"][".dockerconfigjson"]
-    ).decode()
+    assert (
+        "registry.example.com"
+        in b64decode(kube.get(f"{CORE}/{space}/secrets/registry")["data"][".dockerconfigjson"]).decode()
+    )
 
 
 def test_no_command_answers_with_a_secret(kube: Server, kube_endpoint: Endpoint, space: str) -> None:

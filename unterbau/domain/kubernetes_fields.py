@@ -16,10 +16,12 @@ from unterbau.domain.kubernetes_object import MANAGER
 Path = tuple[str, ...]
 
 # Tools that people hold in their hands. What others set (controllers, operators, an autoscaler) they need.
-MANUAL = ("kubectl", "k9s", "node-fetch", "OpenAPI-Generator", "curl")
+# Names that client libraries have by themselves ("node-fetch", "OpenAPI-Generator") are controllers' as well.
+MANUAL = ("kubectl", "k9s", "curl")
 _RESERVED = ("kubernetes.io", "k8s.io", "cattle.io")  # domains of labels that controllers set
 _OURS_TO_SAY = ("app.kubernetes.io", "pod-security.kubernetes.io")  # but these, which people set
 _FOLDERS = ("f:labels", "f:annotations")
+_FLAT = ("labels", "annotations", "data", "matchLabels", "nodeSelector")
 _OF_CONTROLLERS = ("f:status", "f:finalizers", "f:ownerReferences")
 
 
@@ -69,6 +71,13 @@ def _is_reserved(path: Path) -> bool:
 def text(path: Path) -> str:
     """As the API names fields in its answers: `.spec.containers[name="web"].image`."""
     return "".join(_part_text(*part.split(":", 1)) for part in path)
+
+
+def is_below(path: str, field: str) -> bool:
+    """Whether a path is a field's, or of a part of it; keys of labels and data have dots in them, and no parts."""
+    if any(f".{folder}." in field for folder in _FLAT):
+        return path == field
+    return path == field or path.startswith((f"{field}.", f"{field}["))
 
 
 def _part_text(kind: str, rest: str) -> str:
