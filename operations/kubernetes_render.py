@@ -43,7 +43,7 @@ def present(**parts: Any) -> dict[str, Any]:
 
 def namespace(one: KubernetesNamespace) -> Object:
     """Pod Security refuses, warns of and audits at the declared level."""
-    levels = {f"{POD_SECURITY}/{mode}": one.pod_security for mode in ("enforce", "audit", "warn")}
+    levels: dict[str, str] = {f"{POD_SECURITY}/{mode}": one.pod_security for mode in ("enforce", "audit", "warn")}
     levels[f"{POD_SECURITY}/enforce-version"] = "latest"  # one that somebody sets by hand is older, and weaker
     made = manifest("v1", "Namespace", one.name)
     made["metadata"]["labels"] = {**one.labels, **levels}

@@ -82,7 +82,7 @@ def _check(found: dict[str, Any]) -> None:
         raise ValueError("metadata that is no mapping")
     for folder in ("labels", "annotations"):
         if not isinstance((metadata or {}).get(folder) or {}, dict):
-            raise ValueError(f"{folder} that are no mapping")
+            raise ValueError(f"{folder} that are no mapping")  # noqa: TRY004  # of data
     _check_keys(found)
     Ref.of(found)  # ValueError
 

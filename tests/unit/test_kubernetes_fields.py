@@ -116,7 +116,8 @@ def test_differences_name_items_of_lists_by_name_and_show_leaves() -> None:
 @pytest.mark.parametrize(
     ("path", "field", "below"),
     [
-        (".metadata.labels.app", ".metadata.labels.app", True), (".metadata.labels.app2", ".metadata.labels.app", False),
+        (".metadata.labels.app", ".metadata.labels.app", True),
+        (".metadata.labels.app2", ".metadata.labels.app", False),
         (".metadata.labels.app/x", ".metadata.labels.app", False), (".spec.a.b", ".spec.a", True),
         (".metadata.labels.app.kubernetes.io/name", ".metadata.labels.app", False), (".data.a", ".data", True),
         ('.spec.c[name="x"].b', ".spec.c", True), ('.spec.c[name="x"].b', '.spec.c[name="x"]', True),
