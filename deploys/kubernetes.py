@@ -23,17 +23,19 @@ def kubernetes() -> None:
     steps = {**_ground(), **_workloads()}
     declared = _declared("kubernetes_namespaces")
     made = [one.name for one in declared] + [one.ref.name for one in manifests.objects if one.ref.kind == "Namespace"]
+    everything = [one.ref for objects in (*steps.values(), manifests.objects) for one in objects]
+    again = kubernetes_object.twice(everything)  # in two steps: nothing is applied, as each would undo the other
+    problems = [*again, *manifests.problems]
     for name, objects in steps.items():
-        kubernetes_object.applied(objects=objects, cluster=cluster, namespaces=made, name=name)
+        kubernetes_object.applied(objects=objects, cluster=cluster, namespaces=made, problems=again, name=name)
     kubernetes_object.applied(
-        objects=manifests.objects, cluster=cluster, namespaces=made, problems=manifests.problems, name="manifests"
+        objects=manifests.objects, cluster=cluster, namespaces=made, problems=problems, name="manifests"
     )
-    everything = [*(one for objects in steps.values() for one in objects), *manifests.objects]
     withdrawal.exactly(
-        declared=[one.ref for one in everything],
+        declared=everything,
         cluster=cluster,
         deletions=_declared("kubernetes_deletions"),
-        problems=manifests.problems,
+        problems=problems,
         name="no longer declared",
     )
 

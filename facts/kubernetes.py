@@ -33,7 +33,8 @@ class Compared(TypedDict):
     """One declared object. Values of Secrets are keyed hashes; where a result has another one than live, it differs.
 
     `missing` is "kind" or "namespace" where it cannot be there yet; `refused` is the sentence of an API that would not
-    take it. `result` is missing where a field of another manager's is in the way.
+    take it. `result` is missing where a field of another manager's is in the way. `blocked` is the sentence of one that
+    would not take it beside what people added; `result` is then only without that. `held`: it cannot go by itself.
     """
 
     live: NotRequired[dict[str, Any] | None]  # None: it is not there
@@ -45,6 +46,8 @@ class Compared(TypedDict):
     by_hand: NotRequired[list[Added]]
     missing: NotRequired[str]
     refused: NotRequired[str]
+    held: NotRequired[bool]
+    blocked: NotRequired[str]
 
 
 class Objects(FactBase[dict[str, Compared] | Unknown | AfterApply]):
@@ -78,6 +81,7 @@ class Ours(TypedDict):
     deletion: str  # as the list of allowed deletions names it
     uid: str
     resource_version: str
+    deleting: bool  # somebody, or a run that was ended, has begun
 
 
 class Marked(FactBase[list[Ours] | Unknown | AfterApply]):
@@ -97,9 +101,12 @@ class Marked(FactBase[list[Ours] | Unknown | AfterApply]):
         return answer(output, lambda value: [_ours(found) for found in value])
 
 
-def _ours(found: dict[str, str]) -> Ours:
+def _ours(found: dict[str, Any]) -> Ours:
     ref = Ref(found["api_version"], found["kind"], found["namespace"], found["name"])
-    return Ours(path=ref.path, deletion=ref.deletion, uid=found["uid"], resource_version=found["resource_version"])
+    return Ours(
+        path=ref.path, deletion=ref.deletion, uid=found["uid"], resource_version=found["resource_version"],
+        deleting=bool(found["deleting"]),
+    )  # fmt: skip
 
 
 class Content(TypedDict):

@@ -21,6 +21,7 @@ from operations import api_call
 from operations.config_file import Commands
 from operations.kubernetes_shown import say_changes, say_new
 from unterbau import changes
+from unterbau.domain.kubernetes_fields import is_below
 from unterbau.domain.kubernetes_object import HASHED, Difference, Manifest, Ref, differences, marked, without_mark
 from unterbau.domain.unknown import KNOWN_AFTER_APPLY, AfterApply, Unknown
 
@@ -97,12 +98,15 @@ def _unusable(objects: Sequence[Object]) -> str | None:
         values = [*(one.manifest.get("data") or {}).values(), *(one.manifest.get("stringData") or {}).values()]
         if one.ref.kind == "Secret" and not (one.hashes and all(isinstance(value, HiddenValue) for value in values)):
             return f"cannot apply {one.ref}: found values in a manifest; declare a KubernetesSecret with SecretRefs"
-    again = [
-        ref for ref, count in Counter((ref.group_kind, ref.namespace, ref.name) for ref in refs).items() if count > 1
-    ]
-    if again:
-        return f"cannot apply {again[0][0][1]} {again[0][2]}: found it declared twice; declare it once"
-    return None
+    return next(iter(twice(refs)), None)
+
+
+def twice(refs: Sequence[Ref]) -> list[str]:
+    """A sentence for each object that is declared more than once: each step would undo the other's."""
+    first = {(ref.group_kind, ref.namespace, ref.name): ref for ref in refs}
+    counted = Counter((ref.group_kind, ref.namespace, ref.name) for ref in refs)
+    again = [first[identity] for identity, count in counted.items() if count > 1]
+    return [f"cannot apply {ref}: found it declared twice; declare it once" for ref in again]
 
 
 @dataclass(frozen=True)
@@ -125,7 +129,7 @@ def _decide(one: Object, state: Compared | AfterApply, cluster: str, coming: _Co
         changes.attribute(str(one.ref), KNOWN_AFTER_APPLY, "as declared")
         outcome.commands.append(_apply(one, cluster))
         return
-    if sentence := _obstacle(one.ref, state, coming):
+    if sentence := _obstacle(one.ref, state, coming) or _kept_headless(one, state):
         outcome.refusals.append(sentence)
         return
     if state.get("live") is None:
@@ -155,7 +159,8 @@ def _foreign(state: Compared, found: Sequence[Difference]) -> list[str]:
 def _obstacle(ref: Ref, state: Compared, coming: _Coming) -> str | None:
     """Why an object cannot be made so; None if it can."""
     if "refused" in state:
-        return f"cannot apply {ref}: {state['refused']}; {_next_step(state['refused'])}"
+        step = "take them off by hand" if state.get("held") else _next_step(state["refused"])
+        return f"cannot apply {ref}: {state['refused']}; {step}"
     missing = state.get("missing")
     if missing == "namespace" and ref.namespace not in coming.namespaces:
         return f"cannot apply {ref}: found no namespace {ref.namespace}; declare a KubernetesNamespace"
@@ -167,6 +172,14 @@ def _obstacle(ref: Ref, state: Compared, coming: _Coming) -> str | None:
         fields = ", ".join(f"{one['field']} (set by {one['manager']})" for one in held)
         return f"cannot change {ref}: found fields of another manager: {fields}; do not declare them, or end its part"
     return None
+
+
+def _kept_headless(one: Object, state: Compared) -> str | None:
+    """A service that has no address of its own never gets one: the API leaves it so, and says nothing."""
+    live, spec = state.get("live") or {}, one.manifest.get("spec") or {}
+    if one.ref.kind != "Service" or "clusterIP" in spec or (live.get("spec") or {}).get("clusterIP") != "None":
+        return None
+    return f"cannot change {one.ref}: found one that is headless; {_next_step('immutable')}"
 
 
 def _next_step(sentence: str) -> str:
@@ -185,14 +198,13 @@ def _correct(one: Object, state: Compared, found: Sequence[Difference], cluster:
         return []
     say_changes(one.ref, found, {each["field"]: each["manager"] for each in (*taken, *added)})
     gone = {each["field"] for each in added}
-    apply = taken or any(not _below(each.path, gone) for each in found)
+    apply = taken or any(not any(is_below(each.path, name) for name in gone) for each in found)
     force = [f"{each['manager']} {each['field']}" for each in taken]
     strip = [api_call.command(f"STRIP {one.ref.path}", {"fields": sorted(gone)})] if gone else []
+    if "blocked" in state:  # beside what people added the API takes nothing: what it makes without is not known yet
+        changes.attribute(str(one.ref), KNOWN_AFTER_APPLY, "as declared")
+        return [*strip, _apply(one, cluster)]
     return [*([_apply(one, cluster, force=force)] if apply else []), *strip]
-
-
-def _below(path: str, fields: set[str]) -> bool:
-    return any(path.startswith(name) for name in fields)
 
 
 def _apply(one: Object, cluster: str, *, force: Sequence[str] = (), adopt: bool = False) -> StringCommand:

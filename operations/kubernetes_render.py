@@ -9,6 +9,8 @@ from pyinfra.api import HiddenValue
 
 from operations.kubernetes_object import Object
 from unterbau.declaration.kubernetes import (
+    DENY,
+    DNS,
     NAME,
     KubernetesConfigMap,
     KubernetesNamespace,
@@ -22,7 +24,6 @@ from unterbau.declaration.kubernetes import (
 from unterbau.domain.kubernetes_object import ADMIN_GROUP, VIEW_GROUP, Ref, hash_purpose
 from unterbau.secrets.hidden import MASK
 
-DENY, DNS = "default-deny", "allow-dns"
 POD_SECURITY = "pod-security.kubernetes.io"
 NAMESPACE_NAME = "kubernetes.io/metadata.name"  # a label that every namespace has. Source: Kubernetes, "Namespaces"
 CLUSTER_DNS = {"namespaceSelector": {"matchLabels": {NAMESPACE_NAME: "kube-system"}},
@@ -42,7 +43,8 @@ def present(**parts: Any) -> dict[str, Any]:
 
 def namespace(one: KubernetesNamespace) -> Object:
     """Pod Security refuses, warns of and audits at the declared level."""
-    levels = {f"{POD_SECURITY}/{mode}": one.pod_security for mode in ("enforce", "audit", "warn")}
+    levels: dict[str, str] = {f"{POD_SECURITY}/{mode}": one.pod_security for mode in ("enforce", "audit", "warn")}
+    levels[f"{POD_SECURITY}/enforce-version"] = "latest"  # one that somebody sets by hand is older, and weaker
     made = manifest("v1", "Namespace", one.name)
     made["metadata"]["labels"] = {**one.labels, **levels}
     return Object(made)

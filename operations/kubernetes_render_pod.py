@@ -10,7 +10,7 @@ from typing import Any
 
 from operations.kubernetes_object import Object
 from operations.kubernetes_render import manifest, present
-from unterbau.declaration.kubernetes import NAME
+from unterbau.declaration.kubernetes import CRON_JOB, NAME
 from unterbau.declaration.kubernetes_pod import Container, KubernetesCronJob, KubernetesDeployment, Probe, Volume
 
 HOSTNAME = "kubernetes.io/hostname"
@@ -41,7 +41,7 @@ def deployment(one: KubernetesDeployment) -> Iterator[Object]:
 
 def cron_job(one: KubernetesCronJob) -> Object:
     """A failed run is tried again as a new pod: the log of the failed one stays."""
-    template = {"metadata": {"labels": {NAME: one.name}}, "spec": {**_pod(one), "restartPolicy": "Never"}}
+    template = {"metadata": {"labels": {CRON_JOB: one.name}}, "spec": {**_pod(one), "restartPolicy": "Never"}}
     job = present(
         backoffLimit=one.backoff_limit,
         activeDeadlineSeconds=one.active_deadline_s,
@@ -68,6 +68,7 @@ def _pod(one: KubernetesDeployment | KubernetesCronJob) -> dict[str, Any]:
         serviceAccountName=one.service_account,
         enableServiceLinks=False,
         nodeSelector=dict(one.node_selector) or None,
+        tolerations=[{"key": key, "operator": "Exists"} for key in one.tolerates] or None,
         securityContext={
             "runAsNonRoot": True,
             "runAsUser": one.user_id,

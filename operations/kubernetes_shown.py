@@ -9,6 +9,7 @@ import yaml
 from pyinfra.api import HiddenValue
 
 from unterbau import changes
+from unterbau.domain.kubernetes_fields import is_below
 from unterbau.domain.kubernetes_object import Difference, Manifest, Ref
 
 
@@ -43,10 +44,10 @@ def say_changes(ref: Ref, found: Sequence[Difference], managers: Mapping[str, st
     """Each value that changes; `managers` are {field: who set it by hand}."""
     said = {one.path for one in found}
     for one in found:
-        who = next((manager for name, manager in managers.items() if one.path.startswith(name)), None)
+        who = next((manager for name, manager in managers.items() if is_below(one.path, name)), None)
         _say(ref, one, who)
     for name, manager in managers.items():  # as declared, but somebody else's to change
-        if not any(path.startswith(name) for path in said):
+        if not any(is_below(path, name) for path in said):
             changes.attribute(f"{ref} {name} manager", manager, "unterbau")
 
 

@@ -71,8 +71,28 @@ def _documents(one: KubernetesManifest) -> Iterator[dict[str, Any]]:
     if not objects:
         raise ValueError("no object in it")
     for each in objects:
-        Ref.of(each)  # ValueError
+        _check(each)
     yield from objects
+
+
+def _check(found: dict[str, Any]) -> None:
+    """ValueError with why a document is no object."""
+    metadata = found.get("metadata")
+    if metadata is not None and not isinstance(metadata, dict):
+        raise ValueError("metadata that is no mapping")
+    for folder in ("labels", "annotations"):
+        if not isinstance((metadata or {}).get(folder) or {}, dict):
+            raise ValueError(f"{folder} that are no mapping")  # noqa: TRY004  # of data
+    _check_keys(found)
+    Ref.of(found)  # ValueError
+
+
+def _check_keys(value: Any) -> None:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    if odd := [key for key in (value if isinstance(value, dict) else ()) if not isinstance(key, str)]:
+        raise ValueError(f"the key {odd[0]!r}, which is no text; quote it")
+    for one in inner:
+        _check_keys(one)
 
 
 def _items(document: Any) -> list[Any]:

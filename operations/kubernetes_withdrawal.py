@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pyinfra import host
-from pyinfra.api import operation
+from pyinfra.api import StringCommand, operation
 
 from facts.kubernetes import Instances, Marked, Ours, Within
 from operations import api_call
@@ -17,12 +17,16 @@ from unterbau.domain.kubernetes_object import Ref
 from unterbau.domain.unknown import AfterApply, Unknown
 
 DELETIONS = "kubernetes_deletions"
-LAST = ("ServiceAccount", "CustomResourceDefinition", "Namespace")  # what others of ours need goes after them
+# What others of ours need goes after them; a budget, of which a controller writes what its pods do, before these.
+ORDER = {"PodDisruptionBudget": -1, "ServiceAccount": 1, "CustomResourceDefinition": 2, "Namespace": 3}
 
 
 @dataclass(frozen=True)
 class _Going:
-    """One that is no longer declared. `within`: its namespace goes too, and takes it along."""
+    """One that is no longer declared. `within`: its namespace goes too, and takes it along.
+
+    One that is being deleted is allowed: there is nothing to decide any more.
+    """
 
     seen: Ours
     ref: Ref
@@ -60,27 +64,33 @@ def exactly(
         yield from changes.refuse(sentence)
         return
     for one in going:
-        changes.attribute(str(one.ref), "present, in a namespace that goes" if one.within else "present", None)
+        state = "being deleted" if one.seen["deleting"] else "present"
+        changes.attribute(str(one.ref), f"{state}, in a namespace that goes" if one.within else state, None)
     for one in going:
         if not one.within:
-            exact = {"uid": one.seen["uid"], "resource_version": one.seen["resource_version"]}
-            yield api_call.command(f"DELETE {one.ref.path}", exact)
+            yield _end(one)
+
+
+def _end(one: _Going) -> StringCommand:
+    """One that somebody else, or a run that was ended, deletes already is awaited."""
+    if one.seen["deleting"]:
+        return api_call.command(f"GONE {one.ref.path}", {"uid": one.seen["uid"]})
+    exact = {"uid": one.seen["uid"], "resource_version": one.seen["resource_version"]}
+    return api_call.command(f"DELETE {one.ref.path}", exact)
 
 
 def _undeclared(declared: Sequence[Ref], found: Sequence[Ours], deletions: Sequence[str]) -> list[_Going]:
     known = {(ref.group_kind, ref.namespace, ref.name) for ref in declared}
     there = [(one, Ref.parse(one["path"])) for one in found]
     gone = [(one, ref) for one, ref in there if (ref.group_kind, ref.namespace, ref.name) not in known]
-    leaving = {ref.name for one, ref in gone if ref.kind == "Namespace" and one["deletion"] in deletions}
-    going = [
-        _Going(one, ref, one["deletion"] in deletions or ref.namespace in leaving, ref.namespace in leaving)
-        for one, ref in gone
-    ]
-    return sorted(going, key=lambda one: (LAST.index(one.ref.kind) + 1 if one.ref.kind in LAST else 0, one.ref))
+    named = {ref for one, ref in gone if one["deletion"] in deletions or one["deleting"]}
+    leaving = {ref.name for ref in named if ref.kind == "Namespace"}
+    going = [_Going(one, ref, ref in named or ref.namespace in leaving, ref.namespace in leaving) for one, ref in gone]
+    return sorted(going, key=lambda one: (ORDER.get(one.ref.kind, 0), one.ref))
 
 
 def _rules(going: Sequence[_Going]) -> Commands:
-    if allowed := [one.ref.deletion for one in going if one.allowed]:
+    if allowed := [one.ref.deletion for one in going if one.allowed and not one.seen["deleting"]]:
         yield from changes.rule(RULE, passed=True, arithmetic=f"{', '.join(allowed)}: in {DELETIONS}")
     if forbidden := [one.ref.deletion for one in going if not one.allowed]:
         names = ", ".join(forbidden)
@@ -91,6 +101,8 @@ def _rules(going: Sequence[_Going]) -> Commands:
 def _takes_others(going: Sequence[_Going], cluster: str) -> str | None:
     """Why one cannot go: objects that are not ours would go with it."""
     for one in going:
+        if one.seen["deleting"]:
+            continue  # nothing holds that up any more
         if one.ref.kind == "Namespace":
             content = host.get_fact(Within, namespace=one.ref.name, cluster=cluster)
         elif one.ref.kind == "CustomResourceDefinition":

@@ -14,7 +14,7 @@ from pyinfra.api.state import StateStage
 from operations import api_call
 from tests.unit.kube_server import keyed_hash
 from unterbau.connectors import endpoint, kubernetes_client, kubernetes_kinds
-from unterbau.connectors.endpoint import NotThereError
+from unterbau.connectors.endpoint import EndpointError, NotThereError
 from unterbau.connectors.kubernetes import KubernetesConnector
 from unterbau.connectors.kubernetes_members import BETWEEN, Members, login_of
 from unterbau.secrets.hidden import Hidden
@@ -44,7 +44,6 @@ TREE = {
     "GET /api": (200, KINDS),
     "GET /apis": (200, {"items": []}),
     "GET /api/v1/namespaces/a/configmaps/x": (200, FOUND),
-    "GET /api/v1/namespaces/a/configmaps/broken": (500, {"message": "etcdserver: leader changed"}),
     "GET /api/v1/namespaces/a/pods/it/log": (200, "hello\n"),
 }
 
@@ -182,12 +181,35 @@ def test_a_request_goes_to_another_server_while_there_is_patience(monkeypatch: p
     assert len(way.asked) == 5  # twice in vain, two for the kinds, one for the object
 
 
-def test_what_has_no_leader_is_waited_for_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
+STATUS = {"kind": "Status", "apiVersion": "v1", "status": "Failure"}
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "words"),
+    [
+        (500, {**STATUS, "message": "etcdserver: leader changed"},
+         "no server of the Kubernetes API carried it out: status 500: etcdserver: leader changed"),
+        (500, {**STATUS, "message": 'failed calling webhook "v.example.com": connection refused'},
+         'found status 500: failed calling webhook "v.example.com": connection refused'),
+        (503, {**STATUS, "message": "the server of metrics.k8s.io is away"},
+         "found status 503: the server of metrics.k8s.io is away"),
+        (503, "no backend", "no server of the Kubernetes API carried it out: status 503"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("pending", [[], [("k3s | servers | join", SimpleNamespace(will_change=True))]])
+def test_what_the_api_itself_says_at_last_is_its_answer(
+    monkeypatch: pytest.MonkeyPatch, status: int, said: Any, words: str, pending: list[Any]
+) -> None:
+    """Also while the plan changes its servers: an API that refuses is there, and nothing is known after apply."""
     monkeypatch.setattr(endpoint, "FAILOVER_S", 0)
-    one, _ = made(stage=StateStage.Execute)
+    one, way = made(pending=pending)
+    way.tree["GET /api/v1/namespaces/a/configmaps/broken"] = status, said
     done, output = ran(one, "GET v1/ConfigMap/a/broken")
+    if "no server" in words and pending:
+        assert output == '"(known after apply)"'
+        return
     assert not done
-    assert "no server of the Kubernetes API carried it out: status 500" in output
+    assert words in output
 
 
 def test_a_renewed_certificate_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -292,3 +314,36 @@ def test_the_first_node_that_has_the_files_lets_deploys_in(monkeypatch: pytest.M
     monkeypatch.setattr(members, "_ways", lambda _nearest: ways[:1])
     with pytest.raises(NotThereError, match="srv-1: /var/lib/rancher/k3s/server/tls is not there"):
         members._read()
+
+
+def certificate(text: str) -> str:
+    return f"-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n"
+
+
+def reading(monkeypatch: pytest.MonkeyPatch, **roots: str) -> Members:
+    """Servers of which each has these authorities, and a client certificate of its own."""
+    state: Any = SimpleNamespace(inventory=SimpleNamespace(get_group=lambda _name: []))
+    members = Members(state, "servers", 6443)
+
+    def opened(name: str, pem: str) -> Any:
+        files = (pem, certificate(name), "-----BEGIN PRIVATE KEY-----\n")
+        return SimpleNamespace(open_session=lambda timeout: Channel(f"{BETWEEN}\n".join(files), 0))
+
+    ways = [(name, opened(name, pem)) for name, pem in roots.items()]
+    monkeypatch.setattr(members, "_ways", lambda _nearest: ways)
+    return members
+
+
+def test_a_login_that_let_nobody_in_is_not_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    members = reading(monkeypatch, srv_1=certificate("a"), srv_2=certificate("a"), srv_3=certificate("a"))
+    used = [members._read().client.unmask() for _ in range(4)]
+    assert [name for client in used for name in ("srv_1", "srv_2", "srv_3") if name in client] == [
+        "srv_1", "srv_2", "srv_3", "srv_1"]  # fmt: skip
+
+
+def test_servers_that_were_founded_apart_are_no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    members = reading(monkeypatch, srv_1=certificate("a"), srv_2=certificate("b"), srv_3=certificate("a"))
+    with pytest.raises(EndpointError, match="srv_1 and srv_2 have no authority in common"):
+        members._read()
+    rotating = certificate("b") + certificate("a")
+    assert reading(monkeypatch, srv_1=certificate("a"), srv_2=rotating)._read()

@@ -20,6 +20,7 @@ from pyinfra.context import ctx_host, ctx_state
 
 from deploys import kubernetes as layer
 from tests.unit.kube_server import Endpoint, Server, keyed_hash
+from unterbau import changes
 from unterbau.connectors.kubernetes import KubernetesConnector
 from unterbau.declaration import (
     Container,
@@ -123,6 +124,37 @@ def test_everything_comes_in_one_run_and_the_next_one_changes_nothing(
 
 
 @pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("kind: ConfigMap\napiVersion: v1\nmetadata: {name: it, namespace: layer}", "ConfigMap layer/it"),
+        (
+            "kind: ClusterRoleBinding\napiVersion: rbac.authorization.k8s.io/v1beta1\n"
+            "metadata: {name: 'unterbau:view'}",
+            "ClusterRoleBinding unterbau:view",
+        ),
+        ("kind: NetworkPolicy\napiVersion: networking.k8s.io/v1\nmetadata: {name: allow-dns, namespace: layer}",
+         "NetworkPolicy layer/allow-dns"),
+    ],
+)  # fmt: skip
+def test_an_object_that_two_declarations_make_is_changed_by_neither(
+    run: Callable[..., tuple[list[str], bool]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    text: str,
+    words: str,
+) -> None:
+    refused: list[str] = []
+    refuse = changes.refuse
+    monkeypatch.setattr(changes, "refuse", lambda sentence: refused.append(sentence) or refuse(sentence))
+    again = KubernetesManifest(name="again", text=text)
+    changing, done = run(**{**declared(tmp_path), "kubernetes_manifests": (again,)})
+    assert not done
+    assert "kubernetes | manifests" in changing
+    assert "kubernetes | config maps" in changing  # it refuses, as every step does
+    assert f"cannot apply {words}: found it declared twice; declare it once" in refused
+
+
+@pytest.mark.parametrize(
     ("text", "values", "words"),
     [
         ("kind: ConfigMap\nmetadata: {name: {{ nam }}}", {}, "'nam' is undefined"),
@@ -136,6 +168,9 @@ def test_everything_comes_in_one_run_and_the_next_one_changes_nothing(
         ("- a", {}, "a document that is no object, but list"),
         ("kind: ConfigMap", {}, "no apiVersion, kind and metadata.name"),
         ("# nothing", {}, "no object in it"),
+        ("kind: ConfigMap\napiVersion: v1\nmetadata: {name: x, labels: [a]}", {}, "labels that are no mapping"),
+        ("kind: ConfigMap\napiVersion: v1\nmetadata: [x]", {}, "metadata that is no mapping"),
+        ("kind: ConfigMap\napiVersion: v1\nmetadata: {name: x}\ndata: {a: b, 1: c}", {}, "the key 1, which is no text"),
         ("!!python/object/apply:os.system ['true']", {}, "could not determine a constructor"),
         (
             "kind: ConfigMap\napiVersion: v1\nmetadata: {name: {{ n | tojson }}}",

@@ -6,7 +6,16 @@ from typing import Any
 
 import pytest
 
-from unterbau.domain.kubernetes_fields import by_hand, conflicts, is_manual, manager_of, removal, text
+from unterbau.domain.kubernetes_fields import (
+    by_hand,
+    conflicts,
+    is_below,
+    is_manual,
+    manager_of,
+    removal,
+    restored,
+    text,
+)
 from unterbau.domain.kubernetes_object import Difference, Ref, differences, is_ours, marked, without_mark
 
 
@@ -31,6 +40,8 @@ WEB = 'k:{"name":"web"}'
         ([entry("kubectl-label", {"f:metadata": {"f:labels": {".": {}, "f:team": {}, "f:example.com/a": {},
          "f:app.kubernetes.io/part-of": {}, "f:kubernetes.io/x": {}, "f:node.k8s.io/y": {}}}})],
          [".metadata.labels.app.kubernetes.io/part-of", ".metadata.labels.example.com/a", ".metadata.labels.team"]),
+        ([entry("kubectl-label", {"f:metadata": {"f:labels": {"f:pod-security.kubernetes.io/enforce-version": {}}}})],
+         [".metadata.labels.pod-security.kubernetes.io/enforce-version"]),
         ([entry("kubectl-edit", {"f:metadata": {"f:finalizers": {".": {}, 'v:"x"': {}}}})], []),
         ([entry("kubectl-edit", {"f:spec": {"f:containers": {WEB: {".": {}, "f:image": {}, "f:name": {}}}}})],
          ['.spec.containers[name="web"]']),
@@ -45,7 +56,8 @@ def test_what_people_set_beside_what_is_declared(managed: list[dict[str, Any]], 
     [
         ("kubectl", "Update", True), ("kubectl-edit", "Update", True), ("k9s/v0.5", "Update", True),
         ("kubectl", "Apply", False), ("kubectlish", "Update", False), ("kube-controller-manager", "Update", False),
-        ("unterbau", "Apply", False), ("", "Update", False),
+        ("unterbau", "Apply", False), ("", "Update", False), ("node-fetch", "Update", False),
+        ("OpenAPI-Generator", "Update", False),
     ],
 )  # fmt: skip
 def test_who_is_a_person(manager: str, operation: str, manual: bool) -> None:
@@ -80,6 +92,15 @@ def test_a_removal_finds_items_by_their_keys_and_leaves_the_rest() -> None:
     assert len(found["l"]) == 3
 
 
+def test_a_default_that_comes_back_is_restored() -> None:
+    found = {"spec": {"type": "Recreate", "added": 1, "items": [{"name": "x", "v": 2}, {"name": "y"}]}}
+    after = {"spec": {"type": "RollingUpdate", "items": [{"name": "x", "v": 1}]}}
+    gone = [("f:spec", "f:type"), ("f:spec", "f:added"), ("f:spec", "f:items", 'k:{"name":"x"}', "f:v"),
+            ("f:spec", "f:items", 'k:{"name":"y"}'), ("f:no", "f:where")]  # fmt: skip
+    assert restored(found, after, gone) == after
+    assert found["spec"]["type"] == "Recreate"
+
+
 def test_differences_name_items_of_lists_by_name_and_show_leaves() -> None:
     old = {"a": [{"name": "x", "v": 1}], "b": [1, 2], "c": {"d": "e"}, "same": {"f": []}, "kind": "text"}
     new = {"a": [{"name": "x", "v": 2}, {"name": "y"}], "b": [1], "same": {"f": []}, "kind": ["text"]}
@@ -90,6 +111,20 @@ def test_differences_name_items_of_lists_by_name_and_show_leaves() -> None:
         Difference(".c.d", "e", None),
         Difference(".kind", "text", '["text"]'),
     ]
+
+
+@pytest.mark.parametrize(
+    ("path", "field", "below"),
+    [
+        (".metadata.labels.app", ".metadata.labels.app", True),
+        (".metadata.labels.app2", ".metadata.labels.app", False),
+        (".metadata.labels.app/x", ".metadata.labels.app", False), (".spec.a.b", ".spec.a", True),
+        (".metadata.labels.app.kubernetes.io/name", ".metadata.labels.app", False), (".data.a", ".data", True),
+        ('.spec.c[name="x"].b', ".spec.c", True), ('.spec.c[name="x"].b', '.spec.c[name="x"]', True),
+    ],
+)  # fmt: skip
+def test_a_field_is_below_another_by_its_parts(path: str, field: str, below: bool) -> None:
+    assert is_below(path, field) is below
 
 
 @pytest.mark.parametrize(

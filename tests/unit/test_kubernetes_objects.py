@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from base64 import b64decode
 from typing import Any
 
 import pytest
+from pyinfra.api import HiddenValue
 
 from operations import kubernetes_object, kubernetes_render
 from operations.kubernetes_object import Object
@@ -27,8 +29,10 @@ from tests.unit.kube_objects import (
     text,
     web,
 )
-from tests.unit.kube_server import Endpoint, Server
+from tests.unit.kube_server import Endpoint, Server, keyed_hash
 from tests.unit.s3_host import ran
+from unterbau.declaration.kubernetes import KubernetesSecret
+from unterbau.declaration.secret import SecretRef
 
 
 @pytest.fixture
@@ -201,6 +205,24 @@ def test_a_secret_shows_nothing_and_its_drift_is_seen(kube: Server, kube_endpoin
     assert set(said(applied(kube_endpoint, secret(space, "another")))) == {f"{subject}key"}
 
 
+def test_a_login_to_a_registry_is_made_and_rotated(kube: Server, kube_endpoint: Endpoint, space: str) -> None:
+    declared = KubernetesSecret(
+        name="registry", namespace=space, type="kubernetes.io/dockerconfigjson",
+        fields={".dockerconfigjson": SecretRef("demo/registry")},
+    )  # fmt: skip
+    for value in ('{"auths": {}}', '{"auths": {"registry.example.com": {"auth": "eA=="}}}'):
+        values = {".dockerconfigjson": HiddenValue(value)}
+        one = kubernetes_render.secret(declared, CLUSTER, values, keyed_hash)
+        found = applied(kube_endpoint, one)
+        assert not found.refused
+        assert not found.error
+        assert nothing(applied(kube_endpoint, one))
+    assert (
+        "registry.example.com"
+        in b64decode(kube.get(f"{CORE}/{space}/secrets/registry")["data"][".dockerconfigjson"]).decode()
+    )
+
+
 def test_no_command_answers_with_a_secret(kube: Server, kube_endpoint: Endpoint, space: str) -> None:
     applied(kube_endpoint, secret(space, SECRET))
     for command in (
@@ -262,3 +284,59 @@ def test_objects_in_a_namespace_of_the_same_plan_are_known_to_come(kube_endpoint
     )
     assert not found.refused
     assert set(diffs(found)) == {"ConfigMap later/text"}
+
+
+def test_what_people_set_over_a_default_is_named_and_comes_back(
+    kube: Server, kube_endpoint: Endpoint, space: str
+) -> None:
+    applied(kube_endpoint, web(space))
+    path = f"{APPS}/{space}/deployments/web"
+    changed = {"spec": {"strategy": {"type": "Recreate", "rollingUpdate": None}, "revisionHistoryLimit": 3}}
+    kube.call("PATCH", path, changed, manager="kubectl-patch")
+    found = applied(kube_endpoint, web(space))
+    subject = f"Deployment {space}/web .spec"
+    assert said(found)[f"{subject}.strategy.type"] == ("Recreate (set by kubectl-patch)", "RollingUpdate")
+    assert said(found)[f"{subject}.revisionHistoryLimit"] == ("3 (set by kubectl-patch)", "10")
+    assert not found.error
+    assert kube.get(path)["spec"]["strategy"]["type"] == "RollingUpdate"
+    assert nothing(applied(kube_endpoint, web(space)))
+
+
+def test_one_that_is_not_ours_and_differs_from_a_default_is_not_equal(
+    kube: Server, kube_endpoint: Endpoint, space: str
+) -> None:
+    manifest = json.loads(json.dumps(web(space).manifest))
+    manifest["spec"]["strategy"] = {"type": "Recreate"}
+    kube.call("POST", f"{APPS}/{space}/deployments", manifest, manager="kubectl-create")
+    assert "found one that is not ours, which differs in .spec.strategy" in applied(kube_endpoint, web(space)).refused
+
+
+def test_a_value_that_people_made_a_reference_comes_back(kube: Server, kube_endpoint: Endpoint, space: str) -> None:
+    """Theirs goes first: beside it, the API refuses ours."""
+    applied(kube_endpoint, web(space))
+    path = f"{APPS}/{space}/deployments/web"
+    reference = {"name": "A", "value": None, "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}
+    pod = {"spec": {"template": {"spec": {"containers": [{"name": "web", "env": [reference]}]}}}}
+    kube.call("PATCH", path, pod, manager="kubectl-edit", content_type="application/strategic-merge-patch+json")
+    found = applied(kube_endpoint, web(space))
+    assert not found.refused
+    assert not found.error
+    assert any("valueFrom" in subject and "kubectl-edit" in str(old) for subject, (old, _new) in said(found).items())
+    assert nothing(applied(kube_endpoint, web(space)))
+    env = kube.get(path)["spec"]["template"]["spec"]["containers"][0]["env"]
+    assert env == [{"name": "A", "value": "1"}, {"name": "B", "value": "2"}]
+
+
+def test_a_probe_that_people_made_another_one_is_theirs_to_take_off(
+    kube: Server, kube_endpoint: Endpoint, space: str
+) -> None:
+    """Without their part it is no probe: the API takes neither that nor both."""
+    applied(kube_endpoint, web(space))
+    probe = {"httpGet": None, "exec": {"command": ["true"]}}
+    pod = {"spec": {"template": {"spec": {"containers": [{"name": "web", "readinessProbe": probe}]}}}}
+    path = f"{APPS}/{space}/deployments/web"
+    kube.call("PATCH", path, pod, manager="kubectl-edit", content_type="application/strategic-merge-patch+json")
+    found = applied(kube_endpoint, web(space))
+    assert ".readinessProbe.exec" in found.refused
+    assert "(set by kubectl-edit); take them off by hand" in found.refused
+    assert not found.commands

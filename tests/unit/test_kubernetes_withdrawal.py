@@ -12,6 +12,7 @@ from operations import kubernetes_withdrawal as withdrawal
 from tests.unit.kube_objects import APPS, CLUSTER, CORE, applied, new_space, nothing, said, text, web
 from tests.unit.kube_server import Endpoint, Server
 from tests.unit.s3_host import Ran, ran
+from unterbau.connectors import kubernetes
 from unterbau.declaration.kubernetes import (
     KubernetesManifest,
 )
@@ -129,6 +130,25 @@ def test_one_that_was_replaced_meanwhile_is_not_deleted(kube: Server, kube_endpo
     assert not done
     assert "it was changed or replaced meanwhile; plan again" in output
     assert kube.get(f"{CORE}/{space}/configmaps/text")
+
+
+def test_a_deletion_that_a_run_left_is_awaited(
+    kube: Server, kube_endpoint: Endpoint, space: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kubernetes, "DELETED_WITHIN_S", 10)
+    applied(kube_endpoint, text(space))
+    path = f"{CORE}/{space}/configmaps/text"
+    kube.call("PATCH", path, {"metadata": {"finalizers": ["example.com/held"]}})
+    kube.call("DELETE", f"{CORE}/{space}")
+    found = withdrawn(kube_endpoint, [], [], space)
+    assert said(found)[f"Namespace {space}"] == ("being deleted", None)
+    [command] = found.commands
+    assert command.startswith(f"GONE v1/Namespace/-/{space} ")
+    assert f"cannot go on: Namespace {space} is being deleted for 10 s, held by kubernetes, " in found.error
+    assert "NamespaceFinalizersRemaining: " in found.error
+    kube.call("PATCH", path, {"metadata": {"finalizers": None}})
+    withdrawn(kube_endpoint, [], [], space)
+    assert kube.get(f"{CORE}/{space}") is None
 
 
 def test_unknown_is_not_empty(kube: Server) -> None:

@@ -5,13 +5,14 @@ of a Secret, only keyed hashes. What is asked with `cluster` is asked about the 
 
     GET PATH {cluster}                      the object; null if it is not there
     LIST apiVersion/Kind/namespace {cluster, selector}      its objects, in every namespace for "-"
-    OURS cluster                            [{api_version, kind, namespace, name, uid, resource_version}], every kind
+    OURS cluster                            [{api_version, kind, namespace, name, uid, resource_version, deleting}]
     WITHIN namespace {cluster}              {ours, others}: what it holds
     INSTANCES definition {cluster}          {ours, others}: the objects of a custom resource's kind
     COMPARE cluster [objects]               {PATH: what is there, and what an apply would make of it, dry run}
     APPLY PATH {object, cluster, force, adopt}              server-side apply as the manager "unterbau"
     STRIP PATH {fields}                     what people set by hand beside what is declared is taken off
     DELETE PATH {uid, resource_version, within_s}           exactly this object, gone when it ends
+    GONE PATH {uid, within_s}               gone when it ends; it is being deleted already
     AWAIT PATH {until: {field: value}, within_s}            the object once these fields have these values
     LOGS namespace/pod {container, lines}   the end of what a container said
     HEALTH cluster                          {version, checks: {name: whether it passed}}
@@ -55,6 +56,7 @@ class KubernetesConnector(EndpointConnector):
         "APPLY",
         "STRIP",
         "DELETE",
+        "GONE",
         "AWAIT",
         "LOGS",
         "HEALTH",
@@ -131,6 +133,9 @@ class KubernetesConnector(EndpointConnector):
             "APPLY": self._apply,
             "STRIP": lambda path, body: self.writes.strip(Ref.parse(path), body["fields"]),
             "DELETE": self._delete,
+            "GONE": lambda path, body: self.writes.gone(
+                Ref.parse(path), body["uid"], body.get("within_s", DELETED_WITHIN_S)
+            ),
             "AWAIT": self._await,
             "LOGS": self._logs,
             "HEALTH": lambda _path, _body: self._health(),

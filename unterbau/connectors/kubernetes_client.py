@@ -146,16 +146,19 @@ class KubernetesClient:
             try:
                 answer = self._once(method, url, headers, content)
             except requests.RequestException as error:
-                found = f"the connection broke ({type(error).__name__})"
+                found, last = f"the connection broke ({type(error).__name__})", None
                 self._forget()
             else:
                 if answer.status != requests.codes.unauthorized and not _passes(answer):
                     return answer
-                found = f"status {answer.status}"
+                found = f"status {answer.status}: {_text(answer)}"
+                last = answer if _is_of_the_api(answer) else None
                 self._renew(answer.status)
             if deadline_s is None:
                 deadline_s = time.monotonic() + self._patience_s()
             elif time.monotonic() >= deadline_s:  # once more in any case: connections that rest are cut
+                if last is not None:
+                    return last
                 raise NotThereError(f"cannot {method} {url}: no server of the Kubernetes API carried it out: {found}")
             gevent.sleep(LOOK_AGAIN_S)
 
@@ -216,12 +219,32 @@ def _passes(answer: _Answer) -> bool:
     return answer.status in BUSY
 
 
-def _api_error(method: str, path: str, error: ApiException) -> ApiError:
-    text = str(error.body or "")
+def _is_of_the_api(answer: _Answer) -> bool:
+    """Whether a server that is well says so, of a webhook for example; else it has no store for the moment."""
+    said = _json(answer.data)
+    if said.get("kind") != "Status" or answer.status == requests.codes.unauthorized:
+        return False
+    if b"webhook" in answer.data:
+        return True
+    return answer.status != requests.codes.gateway_timeout and not any(word in answer.data for word in PASSING)
+
+
+def _text(answer: _Answer) -> str:
+    return " ".join(str(_json(answer.data).get("message") or answer.reason or "no reason given").split())
+
+
+def _json(text: bytes | str) -> dict[str, Any]:
+    """What an answer is; {} if it is no JSON object."""
     try:
         said = json.loads(text)
     except ValueError:
-        said = {}
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def _api_error(method: str, path: str, error: ApiException) -> ApiError:
+    text = str(error.body or "")
+    said = _json(text)
     causes = (said.get("details") or {}).get("causes") or []
     message = " ".join(str(said.get("message") or error.reason or "no reason given").split())
     where = path.partition("?")[0]

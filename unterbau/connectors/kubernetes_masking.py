@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping
@@ -46,13 +47,16 @@ def encoded(manifest: dict[str, Any]) -> dict[str, Any]:
 def comparable(
     manifest: dict[str, Any], found: Mapping[str, Any] | None, cluster: str, keyed_hash: KeyedHash
 ) -> dict[str, Any]:
-    """A Secret that is declared by keyed hashes, for a dry run: the found value where the hash is its own, else any."""
+    """A Secret that is declared by keyed hashes, for a dry run: the found value where the hash is its own, else any.
+
+    Any is a JSON object: some types of Secrets take nothing else.
+    """
     if not is_secret(manifest):
         return manifest
     there = (found or {}).get("data") or {}
     hashes = masked(dict(found or {}), cluster, keyed_hash).get("data") or {}
     data = {
-        key: there[key] if hashes.get(key) == wanted else _base64(secrets.token_hex())
+        key: there[key] if hashes.get(key) == wanted else _base64(json.dumps({secrets.token_hex(): {}}))
         for key, wanted in (manifest.get("data") or {}).items()
     }
     return {**manifest, "data": data}

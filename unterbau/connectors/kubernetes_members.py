@@ -6,9 +6,11 @@ is pinned, and stays in memory. Source: K3s, pkg/daemons/control/deps.
 
 from __future__ import annotations
 
+import re
 import ssl
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from shlex import quote
 
@@ -19,7 +21,7 @@ from pyinfra.api.state import State
 from typing_extensions import override
 
 from unterbau.connectors import members
-from unterbau.connectors.endpoint import NotThereError
+from unterbau.connectors.endpoint import EndpointError, NotThereError
 from unterbau.connectors.members import LOOK_AGAIN_S, SILENT, Member
 from unterbau.connectors.tunnel import ANSWER_TIMEOUT_S, OPEN_TIMEOUT_S, session, tls_context
 from unterbau.secrets.hidden import Hidden
@@ -29,6 +31,7 @@ FILES = (f"{TLS}/server-ca.crt", f"{TLS}/client-admin.crt", f"{TLS}/client-admin
 BETWEEN = "# next file"
 LARGEST_BYTES = 1 << 17
 READY = "ready"
+BLOCK = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class Members(members.Members):
     def __init__(self, state: State, group: str, port: int) -> None:
         super().__init__(state, group, port, self._no_roots)
         self._login: Login | None = None
+        self._used: Counter[str] = Counter()  # how often the login of a node was tried
         self._why = ""  # nobody could be asked
 
     def url(self, patience_s: float) -> str:
@@ -114,22 +118,47 @@ class Members(members.Members):
         return ()
 
     def _read(self) -> Login:
-        """From the first node that has the files."""
-        found = []
-        ways = self._ways(None)
-        for name, transport in ways:
-            try:
-                return read_login(transport, sudo=self._with_sudo(name))
-            except (OSError, SSHException, EOFError, ValueError) as error:
-                found.append(f"{name}: {error}")
-        said = "; ".join(found) or "no node of its group is connected"
-        raise NotThereError(
-            f"cannot log in to the Kubernetes API: no node has its certificates; found {said}; apply the layer k3s, or "
-            "look at `systemctl status k3s` there"
-        )
+        """Of the nodes that have the files, one that was used least: another one's may have expired.
+
+        EndpointError if two of them are not of one cluster.
+        """
+        asked = [gevent.spawn(self._read_from, name, transport) for name, transport in self._ways(None)]
+        gevent.joinall(asked)
+        found = [one.get() for one in asked]
+        logins = {name: login for name, login in found if isinstance(login, Login)}
+        if not logins:
+            said = "; ".join(f"{name}: {error}" for name, error in found) or "no node of its group is connected"
+            raise NotThereError(
+                f"cannot log in to the Kubernetes API: no node has its certificates; found {said}; apply the layer "
+                "k3s, or look at `systemctl status k3s` there"
+            )
+        if apart := founded_apart(logins):
+            raise EndpointError(apart)
+        name = min(logins, key=lambda name: self._used[name])
+        self._used[name] += 1
+        return logins[name]
+
+    def _read_from(self, name: str, transport: Transport) -> tuple[str, Login | Exception]:
+        try:
+            return name, read_login(transport, sudo=self._with_sudo(name))
+        except (OSError, SSHException, EOFError, ValueError) as error:
+            return name, error
 
     def _with_sudo(self, name: str) -> bool:
         return any(member.host.name == name and bool(member.host.data.get("_sudo")) for member in self.all)
+
+
+def founded_apart(logins: Mapping[str, Login]) -> str | None:
+    """Why nodes are no cluster; None if they are. While authorities are rotated, old and new ones are in one file."""
+    known: dict[str, set[str]] = {name: set(BLOCK.findall(login.roots)) for name, login in logins.items()}
+    first = next(iter(known))
+    for name, roots in known.items():
+        if not roots & known[first] and name != first:
+            return (
+                f"cannot log in to the Kubernetes API: {first} and {name} have no authority in common "
+                f"({TLS}/server-ca.crt): they are of two clusters; take the one that does not belong out of the group"
+            )
+    return None
 
 
 def read_login(transport: Transport, *, sudo: bool) -> Login:

@@ -27,7 +27,8 @@ from unterbau.domain.kubernetes_object import (
 METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 APPLY = {"content_type": "application/apply-patch+yaml", "field_manager": MANAGER}
 PATCH = {"content_type": "application/json-patch+json", "field_manager": MANAGER}
-PAGE, CONFLICT = 500, 409
+DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+PAGE, CONFLICT, INVALID = 500, 409, 422
 # What every namespace gets by itself, and what goes with it.
 OF_A_NAMESPACE = {("ServiceAccount", "default"), ("ConfigMap", "kube-root-ca.crt")}
 
@@ -66,8 +67,8 @@ class Objects:
         whole = ({"apiVersion": api_version, "kind": kind, **one} for one in found)
         return [masked(one, cluster, self._keyed_hash) for one in whole]
 
-    def ours(self, cluster: str) -> list[dict[str, str]]:
-        """[{api_version, kind, namespace, name, uid, resource_version}] with our mark, of every kind, sorted."""
+    def ours(self, cluster: str) -> list[dict[str, Any]]:
+        """[{api_version, kind, namespace, name, uid, resource_version, deleting}] with our mark, sorted."""
         calls = [partial(self._of_kind, kind, label_selector=f"{LABEL}={MANAGER}") for kind in self.kinds.all()]
         found = [one for of_kind in self._client.at_once(calls) for one in of_kind]
         return sorted(
@@ -77,16 +78,23 @@ class Objects:
 
     def within(self, namespace: str, cluster: str) -> dict[str, list[str]]:
         """{ours, others}: what a namespace holds, as "Kind name", without what comes with every one."""
+        self.kinds.ask_again()
         kinds = self.kinds.all(namespaced=True)
-        lists = self._client.at_once([partial(self._of_kind, kind, namespace=namespace) for kind in kinds])
+        lists = self._client.at_once([partial(self._listed, kind, namespace=namespace) for kind in kinds])
         found = [one for of_kind in lists for one in of_kind if not is_made_by_another(one) and one["kind"] != "Lease"]
         return _told([one for one in found if (one["kind"], one["metadata"]["name"]) not in OF_A_NAMESPACE], cluster)
 
     def instances(self, definition: str, cluster: str) -> dict[str, list[str]]:
-        """{ours, others}: the objects of a CustomResourceDefinition's kind; none if there is no such kind."""
+        """{ours, others}: the objects of a CustomResourceDefinition's kind; none if there is no such definition."""
         plural, _, group = definition.partition(".")
+        self.kinds.ask_again(group)
         kinds = [kind for kind in self.kinds.all() if kind.name == plural and kind.group == group]
-        return _told([one for kind in kinds for one in self._of_kind(kind)], cluster)
+        if not kinds and self._is_there(f"{DEFINITIONS}/{definition}"):
+            raise EndpointError(
+                f"cannot tell what goes with {definition}: the API has no kind of it yet, or none any more; look at "
+                "its status.conditions"
+            )
+        return _told([one for kind in kinds for one in self._listed(kind)], cluster)
 
     def compared(self, manifests: list[dict[str, Any]], cluster: str) -> dict[str, Any]:
         """{path: what there is, and what an apply would make of it} of declared objects; see `_compared`."""
@@ -94,17 +102,28 @@ class Objects:
         calls = [partial(self._compared, *pair, cluster) for pair in zip(refs, manifests, strict=True)]
         return {ref.path: answer for ref, answer in zip(refs, self._client.at_once(calls), strict=True)}
 
-    def _of_kind(self, kind: Resource, namespace: str | None = None, **options: Any) -> list[dict[str, Any]]:
+    def _of_kind(self, kind: Resource, **options: Any) -> list[dict[str, Any]]:
         """Their metadata. A kind whose own server does not answer, or that is gone since, has none."""
         try:
-            found = list(
-                self._pages(kind.path(namespace=namespace), header_params={"Accept": METADATA_ONLY}, **options)
-            )
+            return self._listed(kind, **options)
         except ApiError as error:
             if error.status in (404, 405):
                 return []
             raise
-        return [{**one, "apiVersion": kind.group_version, "kind": kind.kind} for one in found]
+
+    def _listed(self, kind: Resource, namespace: str | None = None, **options: Any) -> list[dict[str, Any]]:
+        """Their metadata; ApiError."""
+        pages = self._pages(kind.path(namespace=namespace), header_params={"Accept": METADATA_ONLY}, **options)
+        return [{**one, "apiVersion": kind.group_version, "kind": kind.kind} for one in pages]
+
+    def _is_there(self, path: str) -> bool:
+        try:
+            self._client.call("get", path)
+        except ApiError as error:
+            if error.status == 404:
+                return False
+            raise
+        return True
 
     def _pages(self, path: str, **options: Any) -> Iterator[dict[str, Any]]:
         more = None
@@ -118,7 +137,8 @@ class Objects:
     def _compared(self, ref: Ref, manifest: dict[str, Any], cluster: str) -> dict[str, Any]:
         """`live` and `result` (null if absent), whether it is `ours`, else whose; `conflicts`, `by_hand`; or why not.
 
-        `missing` is "kind" or "namespace" where the object cannot be there yet, `refused` is what the API says.
+        `missing` is "kind" or "namespace" where the object cannot be there yet, `refused` is what the API says, and
+        `blocked` what it says while `by_hand` is there.
         """
         kind = self.kinds.find(ref.api_version, ref.kind)
         if kind is None:
@@ -130,8 +150,28 @@ class Objects:
         try:
             return self._dry_run(kind, ref, manifest, live, cluster)
         except ApiError as error:
-            gone = error.status == 404 and live is None
-            return {"missing": "namespace"} if gone else {**self._found(live, cluster), "refused": str(error)}
+            if error.status == 404 and live is None:
+                return {"missing": "namespace"}
+            return {**self._found(live, cluster), **self._in_the_way(kind, ref, live, cluster, error)}
+
+    def _in_the_way(
+        self, kind: Resource, ref: Ref, live: dict[str, Any] | None, cluster: str, error: ApiError
+    ) -> dict[str, Any]:
+        """What may be why the API refuses: people's part of an object of ours, that takes the place of a declared one.
+
+        It goes before the apply (`blocked` says why), if the object is one without it; else a person has to.
+        """
+        by_hand = fields.by_hand(((live or {}).get("metadata") or {}).get("managedFields") or ())
+        if live is None or error.status != INVALID or not by_hand or not is_ours(live, cluster):
+            return {"refused": str(error)}
+        try:
+            gone, left = self.removable(kind, ref, live, live)
+        except ApiError:
+            names = ", ".join(f"{fields.text(path)} (set by {who})" for path, who in sorted(by_hand.items()))
+            return {"refused": f"{error}; people set beside what is declared: {names}", "held": True}
+        if not gone:
+            return {"refused": str(error)}
+        return {"blocked": str(error), **self._corrected(gone, left, cluster)}
 
     def _found(self, live: dict[str, Any] | None, cluster: str) -> dict[str, Any]:
         if live is None:
@@ -154,11 +194,12 @@ class Objects:
         if result is None:
             force = {"dry_run": "All", "force_conflicts": "true", **APPLY}
             result = self._client.call("patch", path_of(kind, ref), body=body, **force)
-        gone = self.removable(kind, ref, live, result) if live is not None else {}
-        answer["by_hand"] = [{"field": fields.text(path), "manager": who} for path, who in sorted(gone.items())]
-        _patch, left = fields.removal(result, list(gone))
-        answer["result"] = normal(masked(left, cluster, self._keyed_hash))
-        return answer
+        gone, left = self.removable(kind, ref, live, result) if live is not None else ({}, result)
+        return {**answer, **self._corrected(gone, left, cluster)}
+
+    def _corrected(self, gone: dict[fields.Path, str], left: dict[str, Any], cluster: str) -> dict[str, Any]:
+        by_hand = [{"field": fields.text(path), "manager": who} for path, who in sorted(gone.items())]
+        return {"by_hand": by_hand, "result": normal(masked(left, cluster, self._keyed_hash))}
 
     def tried(
         self, kind: Resource, ref: Ref, body: Any, managed: list[dict[str, Any]]
@@ -173,15 +214,19 @@ class Objects:
 
     def removable(
         self, kind: Resource, ref: Ref, live: dict[str, Any], result: dict[str, Any]
-    ) -> dict[fields.Path, str]:
-        """{path: manager} of what people set on an object beside what is declared, and that can be taken off again."""
+    ) -> tuple[dict[fields.Path, str], dict[str, Any]]:
+        """({path: manager} of what people set beside what is declared and can be taken off, the result without it).
+
+        What the server puts back by itself as it was is a default; what it puts back otherwise was set over one.
+        """
         alone = fields.by_hand(result["metadata"].get("managedFields") or ())
         there = {path: who for path, who in alone.items() if fields.is_there(live, path)}
         if not there:
-            return {}
+            return {}, result
         patch, _left = fields.removal(live, list(there))
         after = self._client.call("patch", path_of(kind, ref), body=patch, dry_run="All", **PATCH)
-        return {path: who for path, who in there.items() if not fields.is_there(after, path)}  # the rest are defaults
+        gone = {path: who for path, who in there.items() if fields.value(after, path) != fields.value(live, path)}
+        return gone, fields.restored(result, after, list(gone))
 
 
 def path_of(kind: Resource, ref: Ref) -> str:
@@ -190,10 +235,9 @@ def path_of(kind: Resource, ref: Ref) -> str:
 
 
 def is_ours_alone(found: dict[str, Any], cluster: str) -> bool:
-    """Whether an object has our mark itself, not that of another one it was made of, and is not on its way out."""
+    """Whether an object has our mark itself, not that of another one it was made of."""
     notes = found["metadata"].get("annotations") or {}
-    going = "deletionTimestamp" in found["metadata"]
-    return notes.get(ANNOTATION) == cluster and not is_made_by_another(found) and not going
+    return notes.get(ANNOTATION) == cluster and not is_made_by_another(found)
 
 
 def _told(found: list[dict[str, Any]], cluster: str) -> dict[str, list[str]]:
@@ -204,7 +248,7 @@ def _told(found: list[dict[str, Any]], cluster: str) -> dict[str, list[str]]:
     }
 
 
-def _identity(found: dict[str, Any]) -> dict[str, str]:
+def _identity(found: dict[str, Any]) -> dict[str, Any]:
     metadata = found["metadata"]
     return {
         "api_version": found["apiVersion"],
@@ -213,6 +257,7 @@ def _identity(found: dict[str, Any]) -> dict[str, str]:
         "name": metadata["name"],
         "uid": metadata["uid"],
         "resource_version": metadata["resourceVersion"],
+        "deleting": "deletionTimestamp" in metadata,
     }
 
 

@@ -16,6 +16,7 @@ from unterbau.connectors.members import LOOK_AGAIN_S
 REQUESTS = "/apis/certificates.k8s.io/v1/certificatesigningrequests"
 SIGNER = "kubernetes.io/kube-apiserver-client"
 WITHIN_S = 30
+CONFLICT = 409
 
 
 def signed(client: KubernetesClient, name: str, request: str, life_s: int) -> str:
@@ -27,7 +28,7 @@ def signed(client: KubernetesClient, name: str, request: str, life_s: int) -> st
         "usages": ["client auth"],
     }
     body = {"apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest", "metadata": {"name": name}}
-    made = client.call("post", REQUESTS, body={**body, "spec": spec})
+    made = _made(client, name, {**body, "spec": spec})
     try:
         approval = {
             "type": "Approved",
@@ -41,6 +42,19 @@ def signed(client: KubernetesClient, name: str, request: str, life_s: int) -> st
     finally:
         with suppress(ApiError):
             client.call("delete", f"{REQUESTS}/{name}")
+
+
+def _made(client: KubernetesClient, name: str, body: dict[str, Any]) -> Any:
+    """The request as the API has it, also if it was sent twice because an answer was lost."""
+    try:
+        return client.call("post", REQUESTS, body=body)
+    except ApiError as error:
+        if error.status != CONFLICT:
+            raise
+        found = client.call("get", f"{REQUESTS}/{name}")
+        if found["spec"]["request"] != body["spec"]["request"]:
+            raise
+        return found
 
 
 def _awaited(client: KubernetesClient, name: str) -> str:

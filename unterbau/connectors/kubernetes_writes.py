@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import gevent
@@ -11,7 +12,7 @@ from kubernetes.dynamic.resource import Resource
 from unterbau.connectors.endpoint import EndpointError
 from unterbau.connectors.kubernetes_client import ApiError, KubernetesClient
 from unterbau.connectors.kubernetes_masking import encoded
-from unterbau.connectors.kubernetes_objects import APPLY, CONFLICT, PATCH, Objects, path_of
+from unterbau.connectors.kubernetes_objects import APPLY, CONFLICT, INVALID, PATCH, Objects, path_of
 from unterbau.connectors.members import LOOK_AGAIN_S
 from unterbau.domain import kubernetes_fields as fields
 from unterbau.domain.kubernetes_object import Ref, is_ours
@@ -76,7 +77,9 @@ class Writes:
             try:
                 self._client.call("patch", path_of(kind, ref), body=[version, *patch], **PATCH)
             except ApiError as error:
-                if not _test_failed(error):
+                if error.status != CONFLICT and not (
+                    error.status == INVALID and self._is_changed(ref, version["value"])
+                ):
                     raise
                 gevent.sleep(LOOK_AGAIN_S)
             else:
@@ -84,6 +87,11 @@ class Writes:
         raise EndpointError(
             f"cannot correct {ref}: it was changed {TRIES} times meanwhile; look who does, and plan again"
         )
+
+    def _is_changed(self, ref: Ref, version: str) -> bool:
+        """Whether an object is not the one that was looked at."""
+        found = self._objects.get(ref)
+        return found is None or found["metadata"]["resourceVersion"] != version
 
     def delete(self, ref: Ref, uid: str, version: str, within_s: float) -> Any:
         """Delete this very object, as it was seen, with what it owns; it is gone when this ends."""
@@ -98,20 +106,35 @@ class Writes:
         try:
             self._client.call("delete", path_of(kind, ref), body=body)
         except ApiError as error:
-            if error.status == CONFLICT:
+            if error.status == CONFLICT and not self._is_going(ref, uid):  # it is if an answer was lost
                 raise EndpointError(f"cannot delete {ref}: it was changed or replaced meanwhile; plan again") from error
-            if error.status != 404:
+            if error.status not in (404, CONFLICT):
                 raise
-        return self._gone(ref, uid, within_s)
+        return self.gone(ref, uid, within_s)
 
-    def _gone(self, ref: Ref, uid: str, within_s: float) -> Any:
-        deadline_s = time.monotonic() + within_s
-        while (found := self._objects.get(ref)) is not None and found["metadata"]["uid"] == uid:
-            if time.monotonic() > deadline_s:
-                held = ", ".join(found["metadata"].get("finalizers") or ()) or "nothing that it names"
-                raise EndpointError(f"cannot go on: {ref} is being deleted for {within_s:g} s, held by {held}")
+    def gone(self, ref: Ref, uid: str, within_s: float) -> Any:
+        """Await the end of an object that is being deleted: `within_s` after its pods had their time."""
+        found, begun_s = self._objects.get(ref), time.monotonic()
+        within_s += max(map(grace_s, self._with_pods(ref, found)), default=0)
+        while found is not None and found["metadata"]["uid"] == uid:
+            if time.monotonic() > begun_s + within_s:
+                raise EndpointError(
+                    f"cannot go on: {ref} is being deleted for {within_s:g} s, held by {held_by(found)}; mend that, "
+                    "and apply again"
+                )
             gevent.sleep(LOOK_AGAIN_S)
+            found = self._objects.get(ref)
         return {}
+
+    def _with_pods(self, ref: Ref, found: dict[str, Any] | None) -> list[dict[str, Any]]:
+        """An object, and the pods that go with it; none if it is gone."""
+        if found is None or ref.kind != "Namespace":
+            return [] if found is None else [found]
+        return [found, *(self._client.call("get", f"/api/v1/namespaces/{ref.name}/pods").get("items") or ())]
+
+    def _is_going(self, ref: Ref, uid: str) -> bool:
+        found = self._objects.get(ref)
+        return found is None or (found["metadata"]["uid"] == uid and "deletionTimestamp" in found["metadata"])
 
     def _kind(self, ref: Ref) -> Resource:
         kind = self._objects.kinds.awaited(ref.api_version, ref.kind)
@@ -122,6 +145,23 @@ class Writes:
         return kind
 
 
-def _test_failed(error: ApiError) -> bool:
-    """Whether the object is not the one that was looked at."""
-    return error.status == CONFLICT or (error.status == 422 and "test" in str(error).lower())
+def held_by(found: Mapping[str, Any]) -> str:
+    """What an object that is being deleted waits for: finalizers, and what a namespace says of its content."""
+    named = [*(found["metadata"].get("finalizers") or ())]
+    if found.get("kind") == "Namespace":
+        named += (found.get("spec") or {}).get("finalizers") or ()
+        conditions = (found.get("status") or {}).get("conditions") or ()
+        named += [f"{one['type']}: {one.get('message', '')}" for one in conditions if one.get("status") == "True"]
+    return ", ".join(named) or "nothing that it names"
+
+
+def grace_s(found: Mapping[str, Any]) -> int:
+    """How long the pods of an object get to end by themselves; 0 if it has none."""
+    for path in ((), ("template",), ("jobTemplate", "spec", "template")):
+        spec: Any = found.get("spec") or {}
+        for part in path:
+            spec = spec.get(part) or {}
+        spec = (spec.get("spec") or {}) if path else spec
+        if seconds := spec.get("terminationGracePeriodSeconds"):
+            return int(seconds)
+    return 0

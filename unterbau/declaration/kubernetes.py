@@ -20,17 +20,22 @@ from unterbau.declaration.kubernetes_names import (
     twice,
 )
 from unterbau.declaration.kubernetes_pod import Protocol, Text
+from unterbau.declaration.problems import Inert
 from unterbau.declaration.secret import Ref
 
 BUILT_IN = ("default", "kube-node-lease", "kube-public", "kube-system")  # namespaces that are always there
 MANAGED_BY, NAME = "app.kubernetes.io/managed-by", "app.kubernetes.io/name"  # labels that are the platform's own
+DENY, DNS = "default-deny", "allow-dns"  # policies that a namespace brings with it
+# Of pods of a CronJob: a Deployment's service and budget, which may have the same name, are not for them.
+CRON_JOB = "unterbau.io/cron-job"
 
 PodSecurity = Literal["restricted", "baseline", "privileged"]
 SecretType = Annotated[str, matching(r"[A-Za-z0-9./-]{1,253}", "a Secret's type such as Opaque or kubernetes.io/tls")]
 FreeLabelKey = Annotated[
     LabelKey,
     matching(
-        rf"(?!({MANAGED_BY}|{NAME}|pod-security\.kubernetes\.io/.*)$).*", "another key: this one is the platform's"
+        rf"(?!({MANAGED_BY}|{NAME}|{CRON_JOB}|pod-security\.kubernetes\.io/.*)$).*",
+        "another key: this one is the platform's",
     ),
 ]
 FreeLabels = dict[FreeLabelKey, LabelValue]
@@ -118,6 +123,17 @@ class KubernetesService(Declaration):
     deployment: ObjectName = Field(description="the KubernetesDeployment of the namespace whose pods it is for")
     ports: ServicePorts = Field(description="ServicePort(…), …")
     headless: bool = Field(default=False, description="True: no address of its own, its name is that of all pods")
+
+    @model_validator(mode="after")
+    def _node_ports_are_chosen(self) -> KubernetesService:
+        """A port without a number of its own would get one that nobody sees, on every node."""
+        if any(isinstance(one.node_port, Inert) for one in self.ports):
+            return self  # the one that failed may be the one that is missed
+        without = [one.name for one in self.ports if one.node_port is None]
+        if without and len(without) < len(self.ports):
+            allowed = "node_port for all of its ports or for none: declare a second service"
+            raise rule("ports", f"{without[0]} without node_port", allowed)
+        return self
 
     @model_validator(mode="after")
     def _headless_has_no_node_ports(self) -> KubernetesService:

@@ -144,7 +144,10 @@ Containers = Annotated[Some[Annotated[Container, made_of(Container)]], AfterVali
 
 
 class KubernetesCronJob(Declaration):
-    """Work that comes round. A run that hangs is ended, two never overlap, and what was missed is not made up."""
+    """Work that comes round. A run that hangs is ended, two never overlap, and what was missed is not made up.
+
+    Its pods have the label `unterbau.io/cron-job=<name>`, those of a Deployment `app.kubernetes.io/name=<name>`.
+    """
 
     name: CronJobName = Field(description="unique in the namespace")
     namespace: ObjectName = Field(description="a KubernetesNamespace, or default")

@@ -11,7 +11,7 @@ from unterbau.declaration.endpoint import KubernetesEndpoint
 from unterbau.declaration.explain import near
 from unterbau.declaration.fields import repeated
 from unterbau.declaration.k3s import SERVER_TAINT, K3s
-from unterbau.declaration.kubernetes import BUILT_IN, KubernetesService
+from unterbau.declaration.kubernetes import BUILT_IN, DENY, DNS, KubernetesService
 from unterbau.declaration.kubernetes_pod import Container, KubernetesCronJob, KubernetesDeployment
 from unterbau.declaration.problems import Problem
 from unterbau.declaration.rules_k3s import clusters, members, whole
@@ -46,7 +46,7 @@ def objects_once(view: View) -> Iterator[Problem]:
 def namespaces_ours(view: View) -> Iterator[Problem]:
     """The cluster's own namespaces are not the environment's to declare."""
     for one in view.each("kubernetes_namespaces"):
-        if one.name in BUILT_IN and one.name != _OPEN:
+        if one.name in BUILT_IN:
             yield view.at(one, "name", repr(one.name), "another name: this one is the cluster's own")
 
 
@@ -66,6 +66,16 @@ def namespaces_there(view: View) -> Iterator[Problem]:
                 if isinstance(rule.namespace, str) and rule.namespace not in (*known, *BUILT_IN):
                     said = f"one of those declared: {', '.join(known)}{near(rule.namespace, known)}"
                     yield view.at(policy, f"{field}[{index}]", f"the namespace {rule.namespace!r}", said)
+
+
+def policies_apart(view: View) -> Iterator[Problem]:
+    """A namespace that refuses by itself has policies of its own, and their names."""
+    spaces = [one for one in view.each("kubernetes_namespaces") if one.default_deny is True]
+    taken = {(one.name, DENY) for one in spaces} | {(one.name, DNS) for one in spaces if one.egress_dns is True}
+    for policy in view.each("kubernetes_network_policies"):
+        if (policy.namespace, policy.name) in taken:
+            found = f"{policy.name!r}, which the namespace {policy.namespace} has by itself"
+            yield view.at(policy, "name", found, "another name, or default_deny=False there")
 
 
 def _pods(view: View) -> list[KubernetesCronJob | KubernetesDeployment]:
@@ -191,6 +201,6 @@ def kubernetes_secrets(view: View) -> Iterator[tuple[Declaration, str, str]]:
 
 
 kubernetes_rules: tuple[Callable[[View], Iterator[Problem]], ...] = (
-    api_there, objects_once, namespaces_ours, namespaces_there, named_there, services_have_pods, node_ports_once,
-    nodes_there, templates_there,
+    api_there, objects_once, namespaces_ours, namespaces_there, policies_apart, named_there, services_have_pods,
+    node_ports_once, nodes_there, templates_there,
 )  # fmt: skip

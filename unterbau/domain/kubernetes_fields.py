@@ -16,9 +16,12 @@ from unterbau.domain.kubernetes_object import MANAGER
 Path = tuple[str, ...]
 
 # Tools that people hold in their hands. What others set (controllers, operators, an autoscaler) they need.
-MANUAL = ("kubectl", "k9s", "node-fetch", "OpenAPI-Generator", "curl")
+# Names that client libraries have by themselves ("node-fetch", "OpenAPI-Generator") are controllers' as well.
+MANUAL = ("kubectl", "k9s", "curl")
 _RESERVED = ("kubernetes.io", "k8s.io", "cattle.io")  # domains of labels that controllers set
+_OURS_TO_SAY = ("app.kubernetes.io", "pod-security.kubernetes.io")  # but these, which people set
 _FOLDERS = ("f:labels", "f:annotations")
+_FLAT = ("labels", "annotations", "data", "matchLabels", "nodeSelector")
 _OF_CONTROLLERS = ("f:status", "f:finalizers", "f:ownerReferences")
 
 
@@ -60,7 +63,7 @@ def _is_reserved(path: Path) -> bool:
         return True
     folder = path[-2] if len(path) > 1 else ""
     domain = path[-1].removeprefix("f:").partition("/")[0] if "/" in path[-1] else ""
-    ours_to_say = domain == "app.kubernetes.io"
+    ours_to_say = domain in _OURS_TO_SAY
     of_controllers = any(domain == one or domain.endswith(f".{one}") for one in _RESERVED)
     return folder in _FOLDERS and of_controllers and not ours_to_say
 
@@ -68,6 +71,13 @@ def _is_reserved(path: Path) -> bool:
 def text(path: Path) -> str:
     """As the API names fields in its answers: `.spec.containers[name="web"].image`."""
     return "".join(_part_text(*part.split(":", 1)) for part in path)
+
+
+def is_below(path: str, field: str) -> bool:
+    """Whether a path is a field's, or of a part of it; keys of labels and data have dots in them, and no parts."""
+    if any(f".{folder}." in field for folder in _FLAT):
+        return path == field
+    return path == field or path.startswith((f"{field}.", f"{field}["))
 
 
 def _part_text(kind: str, rest: str) -> str:
@@ -95,6 +105,28 @@ def removal(found: Mapping[str, Any], gone: Sequence[Path]) -> tuple[list[dict[s
             else:
                 inner = inner[key]
     return patch, left
+
+
+def value(found: Mapping[str, Any], path: Path) -> Any:
+    """What an object has at a path; None if nothing."""
+    inner: Any = found
+    for part in path:
+        key = _key(inner, part)
+        if key is None:
+            return None
+        inner = inner[key]
+    return inner
+
+
+def restored(found: Mapping[str, Any], after: Mapping[str, Any], gone: Sequence[Path]) -> dict[str, Any]:
+    """An object with what another one has at these paths; without what that does not have."""
+    _patch, left = removal(found, [path for path in gone if value(after, path) is None])
+    for path in gone:
+        inner, there = value(left, path[:-1]), value(after, path)
+        key = _key(inner, path[-1])
+        if there is not None and key is not None:
+            inner[key] = deepcopy(there)
+    return left
 
 
 def is_there(found: Mapping[str, Any], path: Path) -> bool:
