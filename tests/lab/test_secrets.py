@@ -28,6 +28,7 @@ KEPT = re.compile(
     r"|(/etc/minio|/run/credentials/minio\.service)/(root-password|kms-key)"
 )
 TOKEN = re.compile(r"\b(?:hv)?[sbr]\.[A-Za-z0-9_-]{24,}\b")  # as OpenBao writes them
+PLANS, NOT_AGREED = 3, 3
 LOUD = [sys.executable, "-m", "pyinfra", "-vvv", "--debug", "--diff"]
 
 
@@ -72,9 +73,16 @@ def everything_said(tmp_path: Path) -> str:
     """All that is said while every secret changes and is brought to everybody who needs it."""
     said = [unterbau("secrets", "rotate", name, "--env", "lab") for name in ROTATED]
     agreed = tmp_path / "plan.json"
-    said += [unterbau("plan", "lab"), unterbau("plan", "lab", "--json", "-o", str(agreed))]
-    assert [ran.returncode for ran in said] == [0] * len(ROTATED) + [2, 2], [ran.stderr for ran in said]
-    applied = unterbau("apply", str(agreed))
+    assert [ran.returncode for ran in said] == [0] * len(ROTATED), [ran.stderr for ran in said]
+    for _ in range(
+        PLANS
+    ):  # Vault may have chosen another leader since the plan, on a busy machine: then it is another plan
+        planned = [unterbau("plan", "lab"), unterbau("plan", "lab", "--json", "-o", str(agreed))]
+        assert [ran.returncode for ran in planned] == [2, 2], [ran.stderr for ran in planned]
+        applied = unterbau("apply", str(agreed))
+        said += [*planned, applied]
+        if applied.returncode != NOT_AGREED:
+            break
     assert applied.returncode == 0, applied.stdout + applied.stderr
     for arguments in (
         ["secrets", "list", "--env", "lab"],
@@ -86,7 +94,7 @@ def everything_said(tmp_path: Path) -> str:
         ran = unterbau(*arguments)
         assert ran.returncode == 0, ran.stdout + ran.stderr
         said.append(ran)
-    return "\n".join([ran.stdout + ran.stderr for ran in [*said, applied]] + [agreed.read_text()])
+    return "\n".join([ran.stdout + ran.stderr for ran in said] + [agreed.read_text()])
 
 
 def plain_pyinfra() -> str:
