@@ -19,13 +19,12 @@ from facts.etcd import STATUS, calling, decimal
 from facts.etcd_member import Both
 from operations import etcd_gate
 from operations.config_file import Commands
-from operations.etcd_gate import Ways, mib, sizes
+from operations.etcd_gate import NOSPACE, Ways, mib, no_space, sizes
 from unterbau import changes
-from unterbau.domain.etcd import FRAGMENTED_BELOW, FRAGMENTED_FROM_BYTES, fragmented
+from unterbau.domain.etcd import FRAGMENTED_BELOW, FRAGMENTED_FROM_BYTES, fragmented, has_room
 from unterbau.domain.unknown import Unknown
 
 RULE = "etcd keeps its quorum"
-NOSPACE = "NOSPACE"
 DEFRAGMENT_WITHIN_S = 600  # it copies what is in use; etcd's own client has no limit either
 COMPACT_WITHIN_S = 300
 HERE = Ways()
@@ -42,7 +41,7 @@ def compacted(ways: Ways = HERE) -> Commands:
     found = yield from _cared_for(ways)
     if found is None:
         return
-    if not _no_space(found):
+    if not no_space(found):
         host.noop("no member is out of space")
         return
     if found["cluster"]["self_id"] != found["cluster"]["leader_id"]:
@@ -93,13 +92,16 @@ def defragmented(
     if reason is None:
         host.noop("its database is small, or mostly in use")
         return
+    if (verdict := etcd_gate.may_pause(found)) and not verdict.passed:
+        host.noop(f"not now: {verdict.arithmetic}")  # it waits: what would cure that voter must not wait for it
+        return
     yield from _defragmented(found, ways, reason)
 
 
 def _reason(found: Both, below: float, from_bytes: int) -> str | None:
     """Why it is defragmented. Without figures that move: a plan has one digest."""
     size, in_use, _ = sizes(found)
-    if _no_space(found):
+    if no_space(found):
         return "a member is out of space"
     if size is None or in_use is None or not fragmented(size, in_use, below=below, from_bytes=from_bytes):
         return None
@@ -108,10 +110,7 @@ def _reason(found: Both, below: float, from_bytes: int) -> str | None:
 
 def _defragmented(found: Both, ways: Ways, reason: str) -> Commands:
     changes.attribute(f"etcd database of {host.name}", reason, "defragmented")
-    verdict = etcd_gate.arithmetic(found)
-    yield from changes.rule(RULE, passed=verdict.passed, arithmetic=verdict.arithmetic)
-    if not verdict.passed:
-        return
+    yield from changes.rule(RULE, passed=True, arithmetic=etcd_gate.may_pause(found).arithmetic)
     yield etcd_gate.before_pause(host.name, ways)
     yield _call("maintenance/defragment", "{}", ways, DEFRAGMENT_WITHIN_S)
     yield etcd_gate.after_pause(host.name, ways)
@@ -129,11 +128,15 @@ def disarmed(ways: Ways = HERE) -> Commands:
     found = yield from _cared_for(ways)
     if found is None:
         return
-    own, alarms = found["cluster"]["self_id"], _no_space(found)
+    own, alarms = found["cluster"]["self_id"], no_space(found)
     if own is None or own not in alarms:
         host.noop("its member raised no NOSPACE")
         return
-    _, _, quota = sizes(found)
+    size, _, quota = sizes(found)
+    verdict = etcd_gate.may_pause(found)
+    if not verdict.passed and not (size is not None and quota is not None and has_room(size, quota)):
+        host.noop(f"not now: it has no room before it is defragmented; {verdict.arithmetic}")
+        return
     changes.attribute(f"etcd alarm of {host.name}", f"{NOSPACE}: nobody can write, the quota is {mib(quota)}", None)
     yield etcd_gate.room(host.name, ways)
     body = f'{{"action":"DEACTIVATE","alarm":"{NOSPACE}","memberID":"{decimal(own)}"}}'
@@ -144,11 +147,6 @@ def _call(path: str, body: str, ways: Ways, limit_s: int | None = None) -> Strin
     """One call that fails where etcd's answer is an error, with its sentence."""
     call = calling(path, body, ways.tls, ways.gateway, *([limit_s] if limit_s else []))
     return StringCommand(call.replace("curl --silent", "curl --silent --show-error --fail-with-body", 1))
-
-
-def _no_space(found: Both) -> list[str]:
-    """Ids of the members that raised NOSPACE."""
-    return [one["member_id"] for one in found["cluster"]["alarms"] or [] if one["kind"] == NOSPACE]
 
 
 _read: WeakKeyDictionary[object, dict[Ways, Both | Unknown]] = WeakKeyDictionary()
