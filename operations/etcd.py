@@ -33,7 +33,7 @@ Turn = Literal["followers", "leader"]
 
 @operation()
 def compacted(ways: Ways = HERE) -> Commands:
-    """Under NOSPACE the history of all keys goes, up to now: their values stay. The member that leads does it for all.
+    """Under NOSPACE, or near it, the history of all keys goes: their values stay. The member that leads does it for all.
 
     Args:
         ways: how this node's member is asked; by itself as K3s has it.
@@ -41,7 +41,7 @@ def compacted(ways: Ways = HERE) -> Commands:
     found = yield from _cared_for(ways)
     if found is None:
         return
-    if not no_space(found):
+    if not _full(found):
         host.noop("no member is out of space")
         return
     if found["cluster"]["self_id"] != found["cluster"]["leader_id"]:
@@ -71,7 +71,7 @@ def defragmented(
     below: float = FRAGMENTED_BELOW,
     from_bytes: int = FRAGMENTED_FROM_BYTES,
 ) -> Commands:
-    """The member's database has no more free pages than are worth a pause; under NOSPACE none at all.
+    """The member's database has no more free pages than are worth a pause; out of space none at all.
 
     Called twice, one node at a time (`_serial=True`): for the followers, then for the leader.
 
@@ -98,11 +98,21 @@ def defragmented(
     yield from _defragmented(found, ways, reason)
 
 
+def _full(found: Both) -> bool:
+    """Whether a member raised NOSPACE, or this one is about to.
+
+    K3s disarms the alarm of its own member whenever it starts, without room for it: it comes back, and goes again.
+    Source: K3s, pkg/etcd/etcd.go, clearAlarms.
+    """
+    size, _, quota = sizes(found)
+    return bool(no_space(found)) or (size is not None and quota is not None and not has_room(size, quota))
+
+
 def _reason(found: Both, below: float, from_bytes: int) -> str | None:
     """Why it is defragmented. Without figures that move: a plan has one digest."""
     size, in_use, _ = sizes(found)
-    if no_space(found):
-        return "a member is out of space"
+    if _full(found):
+        return "a member is out of space, or nearly"
     if size is None or in_use is None or not fragmented(size, in_use, below=below, from_bytes=from_bytes):
         return None
     return f"more than {mib(from_bytes)}, less than {below:.0%} of it in use"
@@ -120,7 +130,8 @@ def _defragmented(found: Both, ways: Ways, reason: str) -> Commands:
 def disarmed(ways: Ways = HERE) -> Commands:
     """NOSPACE of this node's member is disarmed, once it has room. Writes go on when the last one's is.
 
-    Each answers for itself, after all were defragmented: nobody else knows how much room it has.
+    Each answers for itself, after all were defragmented: nobody else knows how much room it has. For members that are
+    gone the leader does.
 
     Args:
         ways: how this node's member is asked; by itself as K3s has it.
@@ -128,8 +139,8 @@ def disarmed(ways: Ways = HERE) -> Commands:
     found = yield from _cared_for(ways)
     if found is None:
         return
-    own, alarms = found["cluster"]["self_id"], no_space(found)
-    if own is None or own not in alarms:
+    mine = _to_disarm(found)
+    if not mine:
         host.noop("its member raised no NOSPACE")
         return
     size, _, quota = sizes(found)
@@ -137,10 +148,26 @@ def disarmed(ways: Ways = HERE) -> Commands:
     if not verdict.passed and not (size is not None and quota is not None and has_room(size, quota)):
         host.noop(f"not now: it has no room before it is defragmented; {verdict.arithmetic}")
         return
-    changes.attribute(f"etcd alarm of {host.name}", f"{NOSPACE}: nobody can write, the quota is {mib(quota)}", None)
+    for owner in mine.values():
+        changes.attribute(f"etcd alarm of {owner}", f"{NOSPACE}: nobody can write, the quota is {mib(quota)}", None)
     yield etcd_gate.room(host.name, ways)
-    body = f'{{"action":"DEACTIVATE","alarm":"{NOSPACE}","memberID":"{decimal(own)}"}}'
-    yield _call("maintenance/alarm", body, ways)
+    for one in mine:
+        body = f'{{"action":"DEACTIVATE","alarm":"{NOSPACE}","memberID":"{decimal(one)}"}}'
+        yield _call("maintenance/alarm", body, ways)
+
+
+def _to_disarm(found: Both) -> dict[str, str]:
+    """{id: whose} of the alarms that this node sees to: its own, and the leader those of members that are gone.
+
+    An alarm outlives its member: it is kept by all, and in every snapshot.
+    """
+    cluster = found["cluster"]
+    alarms, own = no_space(found), cluster["self_id"]
+    mine = {str(own): host.name} if own in alarms else {}
+    if own == cluster["leader_id"]:
+        members = {one["id"] for one in cluster["members"] or []}
+        mine |= {one: f"member {one}, which is gone" for one in sorted(alarms) if one not in members}
+    return mine
 
 
 def _call(path: str, body: str, ways: Ways, limit_s: int | None = None) -> StringCommand:
@@ -172,6 +199,13 @@ def _cared_for(ways: Ways) -> Generator[PyinfraCommand, None, Both | None]:
     if reason := _nobody(found):
         host.noop(reason)
         return None
+    if found["cluster"]["alarms"] is None:
+        errors = "; ".join(found["cluster"]["errors"] or []) or "no error"
+        yield from changes.refuse(
+            f"cannot take care of etcd on {host.name}: it reports {errors}, and which alarms there are could not be "
+            "read; apply again"
+        )
+        return None
     return found
 
 
@@ -182,6 +216,8 @@ def _nobody(found: Both) -> str | None:
         return f"there is no etcd on {host.name} yet"
     if not cluster["answers"]:
         return f"etcd on {host.name} does not answer: see what the layer k3s says"
+    if cluster["learner"]:
+        return f"the member of {host.name} is still learning: it answers nothing but its status"
     if cluster["leader_id"] is None:
         return "nobody leads: without quorum there is nothing to tidy up"
     corrupt = [one for one in cluster["alarms"] or [] if one["kind"] != NOSPACE]

@@ -44,6 +44,7 @@ def reading(*, leads: bool = False, found: Any = NORMAL, **changed: Any) -> Any:
 
 LEADER, FOLLOWER, ANOTHER = judged("srv-1", reading(leads=True)), judged("srv-2", reading()), judged("srv-3", reading())
 NAMES = ("srv-1-1a2b3c4d", "srv-2-5e6f7a8b", "srv-3-9c0d1e2f")
+GONE = judged("srv-1", reading(leads=True, alarms=[{"member_id": "99", "kind": "NOSPACE"}]))
 DOWN = judged("srv-3", {"cluster": {**SILENT, "set_up": True}, "metrics": reading()["metrics"]})
 
 
@@ -58,6 +59,8 @@ DOWN = judged("srv-3", {"cluster": {**SILENT, "set_up": True}, "metrics": readin
         ((LEADER, DOWN, DOWN), (A, B), 1),
         ((judged("srv-1", reading(leader_id=None)), DOWN, DOWN), (A, B), 1),
         ((judged("srv-1", FULL), FOLLOWER, ANOTHER), (A, B), 1),
+        ((GONE, FOLLOWER, ANOTHER), (A, B), 1),  # nobody can write, whoever raised it
+        ((judged("srv-1", reading(leads=True, alarms=None)), FOLLOWER, ANOTHER), (A, B), 2),
     ],
 )
 def test_the_exit_code(servers: tuple[MemberStatus, ...], kept: tuple[str, ...], code: int) -> None:
@@ -83,6 +86,12 @@ def test_what_is_wrong_is_said() -> None:
     assert f"! on-demand-srv-2-1 is worthless: it was taken under the token {B}" in said
     assert "! srv-9-00000000 is a member" in said
     assert f"on-demand-srv-2-1      srv-2  2026-11-22T00:00:00Z  4.6 MiB  {B}  no" in snapshot_table(found)
+
+
+def test_alarms_of_others_and_those_nobody_could_read_are_said() -> None:
+    assert GONE.problems == ("the alarm NOSPACE of member 99, which is gone: apply: the server that leads disarms it",)
+    unread = judged("srv-2", reading(alarms=None, errors=["memberID:1 alarm:NOSPACE "]))
+    assert unread.problems == ("it reports memberID:1 alarm:NOSPACE , and which alarms there are could not be read",)
 
 
 def test_figures_that_are_bad_are_said() -> None:
