@@ -33,7 +33,7 @@ Turn = Literal["followers", "leader"]
 
 @operation()
 def compacted(ways: Ways = HERE) -> Commands:
-    """Under NOSPACE, or near it, the history of all keys goes: their values stay. The member that leads does it for all.
+    """Out of space, or nearly, the history of all keys goes: values stay. The member that leads does it for all.
 
     Args:
         ways: how this node's member is asked; by itself as K3s has it.
