@@ -123,6 +123,11 @@ class Server:
     def run(self, command: str) -> str:
         if "under-way" in command:
             return self.begun
+        if ".name" in command:
+            return "it's own name"
+        if command.startswith("rm "):
+            del self.files[command.rsplit(maxsplit=1)[-1]]
+            return ""
         if "sha256sum" in command:
             path = command.split()[3].rstrip(";")
             return hashlib.sha256(self.files[path]).hexdigest() if path in self.files else "none"
@@ -173,9 +178,26 @@ def test_one_that_lies_on_the_first_server_stays_there() -> None:
     assert source.placed(cluster(first), "srv-1:it").name == "srv-1:/var/lib/rancher/k3s/server/db/snapshots/it"
 
 
-def test_a_restore_that_was_begun_goes_on_whatever_is_asked_for() -> None:
-    first = Server("srv-1", {"/var/lib/unterbau/etcd-restore/0a1b2c3d4e5f.snapshot": b"it"}, None, begun="0a1b2c3d4e5f")
-    assert source.placed(cluster(first), "srv-1:another").checked.identity == "0a1b2c3d4e5f"
+BEGUN = hashlib.sha256(b"it").hexdigest()[:12]
+OURS = "/var/lib/unterbau/etcd-restore"
+
+
+def test_a_restore_that_was_begun_goes_on_by_its_name() -> None:
+    files = {f"{OURS}/{BEGUN}.snapshot": b"it", "/s/it": b"it", "/s/another": b"another"}
+    first, second = Server("srv-1", files, None, begun=BEGUN), Server("srv-2", {}, None, begun=BEGUN)
+    for wanted in (BEGUN, "srv-1:/s/it"):
+        assert source.placed(cluster(first, second), wanted).checked.identity == BEGUN
+    for wanted in ("", "srv-1:/s/another"):  # what is replaced by which snapshot was agreed to for that one only
+        with pytest.raises(RestoreError, match=rf"a restore of it's own name \({BEGUN}\) was begun and has not ended"):
+            source.placed(cluster(first, second), wanted)
+    assert [path for path in first.files if path.startswith(OURS)] == [f"{OURS}/{BEGUN}.snapshot"]
+
+
+@pytest.mark.parametrize("others", ["", "0a1b2c3d4e5f"])
+def test_a_restore_that_the_first_server_knows_nothing_of_does_not_go_on(others: str) -> None:
+    first, second = Server("srv-1", {}, None, begun=others), Server("srv-2", {}, None, begun=BEGUN)
+    with pytest.raises(RestoreError, match="--abandon"):
+        source.placed(cluster(first, second), BEGUN)
 
 
 @pytest.mark.parametrize(
