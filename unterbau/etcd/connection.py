@@ -175,10 +175,15 @@ def _hold(session: Session) -> None:
     """Hold all that could be reached, as a run does; SessionError if another run has one of them."""
     hosts, before = session.ready, dict(session.problems)
     for some in (hosts[:1], hosts[1:]):  # the first one decides alone: of two at once one gets all
-        session.each(lambda host: host.connector.lock(holder()), some)
+        session.each(_lock, some)
         if refused := {name: why for name, why in session.problems.items() if name not in before}:
             told = "; ".join(f"{name}: {'; '.join(why)}" for name, why in sorted(refused.items()))
             raise SessionError(f"cannot touch etcd of {session.environment.name}: {told}; wait for that run to end")
+
+
+def _lock(host: Host) -> None:
+    connector: Any = host.connector  # of a node: it has a lock, as no other connector of pyinfra has
+    connector.lock(holder())
 
 
 def _found(session: Session, declared: K3s, servers: Sequence[Host], agents: Sequence[Host]) -> Cluster:
