@@ -1,4 +1,4 @@
-"""The etcd layer: K3s' own etcd tidied up one member at a time, and snapshots of it that can be restored."""
+"""The etcd layers: K3s' own etcd tidied up one member at a time, and snapshots of it that can be restored."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pyinfra.api import deploy
 
 from deploys.pki import roots
 from deploys.secrets import keyring
-from operations import etcd as care
+from operations import etcd as tidy
 from operations import etcd_snapshot
 from unterbau.declaration import K3s, KubernetesSecret
 from unterbau.declaration.s3 import S3User
@@ -20,15 +20,25 @@ S3_CONFIG_SECRET = "k3s-etcd-snapshot-s3"  # noqa: S105  # what config.yaml name
 S3_CONFIG_TYPE = "etcd.k3s.cattle.io/s3-config-secret"
 
 
-@deploy("etcd")
-def etcd() -> None:
-    """On each server, after the layer k3s. An etcd outside of K3s is somebody else's to tidy up."""
+@deploy("etcd care")
+def care() -> None:
+    """On each server, before all that writes into the cluster: out of space it could not be changed otherwise.
+
+    An etcd outside of K3s is somebody else's to tidy up.
+    """
     if host.data.k3s.datastore is not None:
         return
-    care.compacted(name="history")
-    care.defragmented(turn="followers", name="followers", _serial=True)
-    care.defragmented(turn="leader", name="leader", _serial=True)
-    care.disarmed(name="alarms", _serial=True)
+    tidy.compacted(name="history")
+    tidy.defragmented(turn="followers", name="followers", _serial=True)
+    tidy.defragmented(turn="leader", name="leader", _serial=True)
+    tidy.disarmed(name="alarms", _serial=True)
+
+
+@deploy("etcd")
+def snapshots() -> None:
+    """On each server, after the layer k3s."""
+    if host.data.k3s.datastore is not None:
+        return
     etcd_snapshot.taken(token_hashes=token_hashes(), within_hours=WITHIN_HOURS, name="snapshot")
 
 

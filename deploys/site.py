@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pyinfra import host, inventory
 
-from deploys import k3s, k3s_removal, k3s_rotation
+from deploys import etcd, k3s, k3s_removal, k3s_rotation
 from deploys import object_storage as storage
 from deploys.base import base
-from deploys.etcd import etcd
 from deploys.kubernetes import kubernetes
 from deploys.object_storage_config import object_storage_config
 from deploys.object_storage_gateway import gateway, gateway_roots
@@ -73,6 +72,11 @@ layer.reached(name="layer vault database")
 if is_vault:
     connections_and_roles()
 
+# Out of space etcd takes no writes, and whatever follows writes: it makes room first, where it runs already.
+layer.reached(name="layer etcd care")
+if k3s.is_server():
+    etcd.care()
+
 # Who leaves is out before anybody joins: a replacement under an old name would meet its own stale member.
 leaves = is_node and bool(host.data.get("k3s")) and k3s_removal.leaves()
 layer.reached(name="layer k3s departure")
@@ -99,7 +103,7 @@ if k3s.is_server() or k3s.is_agent():
 
 layer.reached(name="layer etcd")
 if k3s.is_server():
-    etcd()
+    etcd.snapshots()
 
 layer.reached(name="layer kubernetes")
 if is_kubernetes:

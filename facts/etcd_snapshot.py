@@ -50,7 +50,7 @@ class Snapshots(TypedDict):
     answers: bool
     records: list[Record] | None  # newest first, those in S3 too
     token_hash: str | None  # of the server token in use on this node
-    data_age_s: float | None  # how long this member has been one; None without data
+    data_age_s: float | None  # how long the cluster has been there; None if its API does not tell
     last_error: str  # of the API, in its own words
 
 
@@ -118,13 +118,18 @@ class Kept(FactBase[Snapshots | Unknown]):
             f"{shlex.quote(k3s)} kubectl --kubeconfig {KUBECONFIG} --request-timeout {REQUEST_TIMEOUT_S}s "
             "get etcdsnapshotfiles.k3s.cattle.io -o json"
         )
+        # A member may be younger than its cluster: a server that was made anew.
+        born = (
+            f"{shlex.quote(k3s)} kubectl --kubeconfig {KUBECONFIG} --request-timeout {REQUEST_TIMEOUT_S}s "
+            "get namespace kube-system -o 'jsonpath={.metadata.creationTimestamp}'"
+        )
         token = f"{SERVER}/token"
         # K10<CA>::server:<password> or the password alone; only the beginning of its hash leaves the node.
         digest = f"tr -d '[:space:]' < {token} | sed 's/^K10[0-9a-f]*::[^:]*://' | sha256sum | cut -c1-{HASH_LENGTH}"
         return (
             f"if ! test -e {KUBECONFIG}; then echo 'set_up=no'; else echo 'set_up=yes'; date +now=%s; "
             f"! test -e {token} || echo token=$({digest}); "
-            f"! test -e {SERVER}/db/etcd/name || stat --printf='data=%Y\\n' {SERVER}/db/etcd/name; "
+            f"! born=$({born} 2>/dev/null) || printf 'data=%s\\n' \"$born\"; "
             f'error=$(mktemp) && if said=$({get} 2>"$error"); then printf \'items=%s\\n\' "$said"; '
             'else sed -n \'1s/^/error=/p\' "$error"; fi; rm -f "$error"; fi'
         )
@@ -146,7 +151,7 @@ class Kept(FactBase[Snapshots | Unknown]):
                 "answers": items is not None,
                 "records": None if items is None else records(items, now_s),
                 "token_hash": head.get("token"),
-                "data_age_s": None if since is None else now_s - float(since),
+                "data_age_s": now_s - datetime.fromisoformat(since).timestamp() if since else None,
                 "last_error": head.get("error", ""),
             }
         except (KeyError, ValueError, TypeError) as error:

@@ -29,6 +29,8 @@ from facts.k3s_api import (
     readyz,
     servers_of,
 )
+from facts.k3s_restore import READING as RESTORE
+from facts.k3s_restore import Restore, restore_of
 from facts.service import PROPERTIES, STARTS
 from unterbau.domain.unknown import UNKNOWN, Unknown
 
@@ -53,7 +55,7 @@ LAB_MARK = "/run/lab-settings"
 RESET_FLAG = f"{DATA}/server/db/reset-flag"
 
 
-class Node(TypedDict):
+class Node(Restore):
     """K3s on this node. `api`, `etcd`, `version` and `node` are None if nobody answers."""
 
     active: str  # of its unit, as systemd has it; "inactive" if there is no such unit
@@ -116,7 +118,7 @@ def data_of(output: Sequence[str]) -> bool:
 
 
 class Data(FactBase[bool | Unknown]):
-    """Whether this server's disk has data of a cluster, whether or not it runs."""
+    """Whether this server's disk has data of a cluster, running or not; those that a restore set aside count."""
 
     @override
     @staticmethod
@@ -125,11 +127,11 @@ class Data(FactBase[bool | Unknown]):
 
     @override
     def command(self, external: bool = False) -> str:
-        return data_reading("server", external)
+        return f"{data_reading('server', external)}; {RESTORE}"
 
     @override
     def process(self, output: list[str]) -> bool | Unknown:
-        return data_of(output)
+        return data_of(output) or "restore" in restore_of(output)
 
 
 class State(FactBase[Node | Unknown]):
@@ -164,6 +166,7 @@ class State(FactBase[Node | Unknown]):
                 f"! test -e {STARTED_WITH} || sed 's/^/started /' {STARTED_WITH} || exit 1",
                 data_reading(role, external),
                 f"! test -e {RESET_FLAG} || echo 'reset flag'",
+                RESTORE,
                 f"! test -d {LAB_MARK} || echo 'lab machine'",
                 *_certificates(role),
                 asking_own(node, role, port),
@@ -183,6 +186,7 @@ class State(FactBase[Node | Unknown]):
         if "no curl" in output and active == "active":
             raise FactProcessError("cannot ask K3s how it does: found no curl; install the package again")
         return {
+            **restore_of(output),
             "active": active,
             "enabled": enabled,
             "needs_daemon_reload": needs_reload == "yes",

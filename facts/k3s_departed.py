@@ -12,6 +12,8 @@ from typing_extensions import override
 
 from facts.etcd import EtcdAnswers, answers, asking
 from facts.k3s_api import ADMIN, DATA, NodeState, ServerApi, asking_servers, curl, line_of, servers_of
+from facts.k3s_restore import READING as RESTORE
+from facts.k3s_restore import Restore, restore_of
 from unterbau.domain.unknown import UNKNOWN, Unknown
 
 PASSWORD = "/etc/rancher/node/password"  # noqa: S105  # where a node keeps its own
@@ -28,7 +30,7 @@ LINKS = tuple(f"/usr/local/bin/{name}" for name in ("k3s", "kubectl", "crictl", 
 MOUNTS = ("/run/k3s/*", "/var/lib/kubelet/pods/*", "/var/lib/kubelet/plugins/*", "/run/netns/cni-*")
 
 
-class KnownState(TypedDict):
+class KnownState(Restore):
     """Everybody the cluster knows, as this server tells; `nodes` and `passwords` are None if its API does not."""
 
     servers: dict[str, ServerApi]  # each of those that were asked, as it answers this one; {} without certificates
@@ -50,7 +52,7 @@ class Known(FactBase[KnownState | Unknown]):
         own_first = dict(sorted(servers.items(), key=lambda item: item[0] != node))
         secrets = f"'https://127.0.0.1:{port}/api/v1/namespaces/kube-system/secrets?pretty=false'"
         passwords = line_of("secrets", f"{curl(ADMIN)} {NAMES_ONLY} {secrets}")
-        return f"{asking_servers(own_first, port)}; ! test -e {ADMIN.certificate} || {passwords}; {asking()}"
+        return f"{asking_servers(own_first, port)}; ! test -e {ADMIN.certificate} || {passwords}; {asking()}; {RESTORE}"
 
     @override
     def process(self, output: list[str]) -> KnownState | Unknown:
@@ -58,6 +60,7 @@ class Known(FactBase[KnownState | Unknown]):
         own = next(iter(servers.values()), None)
         said = next((line.partition("\t")[2] for line in output if line.startswith("secrets\t")), "")
         return {
+            **restore_of(output),
             "servers": servers,
             "nodes": own["nodes"] if own else None,
             "passwords": _passwords(said),

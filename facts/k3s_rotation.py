@@ -12,6 +12,8 @@ from typing_extensions import override
 
 from facts.etcd import TLS, calling
 from facts.k3s_api import DATA
+from facts.k3s_restore import READING as RESTORE
+from facts.k3s_restore import Restore, restore_of
 from unterbau.domain.unknown import UNKNOWN, Unknown
 
 PREFIX = "/bootstrap/"  # followed by the token's hash. Source: K3s, pkg/cluster, storageKey
@@ -21,7 +23,7 @@ TOKEN_FILE = f"{DATA}/server/token"
 STATUS = "/usr/local/bin/k3s secrets-encrypt status --output json"
 
 
-class TokenState(TypedDict):
+class TokenState(Restore):
     """Under which token the cluster is, by the hash that K3s gives one. No token leaves the node."""
 
     own: str | None  # of the token that this server started with; None if it never has
@@ -43,7 +45,8 @@ class Token(FactBase[TokenState | Unknown]):
         digest = f"t=$(cat {TOKEN_FILE}) && printf %s \"${{t##*:}}\" | sha256sum | sed 's/^/own /'"
         return (
             f"if ! test -e {TOKEN_FILE}; then echo 'own none'; else {digest} || exit 1; fi; "
-            f"if ! test -e {TLS}/client.key; then echo 'keys none'; else printf 'keys %s\\n' \"$({ask})\"; fi"
+            f"if ! test -e {TLS}/client.key; then echo 'keys none'; else printf 'keys %s\\n' \"$({ask})\"; fi; "
+            + RESTORE
         )
 
     @override
@@ -52,7 +55,7 @@ class Token(FactBase[TokenState | Unknown]):
         if not said.get("own") or "keys" not in said:
             raise FactProcessError(f"cannot read under which token the cluster is: found {output[:2]}")
         own = said["own"]
-        return {"own": None if own == "none" else own[:12], "cluster": _hashes(said["keys"])}
+        return {**restore_of(output), "own": None if own == "none" else own[:12], "cluster": _hashes(said["keys"])}
 
 
 def _base64(text: str) -> str:

@@ -21,6 +21,7 @@ from unterbau.domain.etcd import node_of
 from unterbau.domain.quorum import Verdict
 from unterbau.domain.unknown import Unknown
 
+NOSPACE = "NOSPACE"
 WAIT_S = 90
 POLL_S = 0.5
 READ = ("data_corruption", "linearizable_read", "non_learner", "serializable_read")
@@ -65,6 +66,20 @@ def arithmetic(found: Both) -> Verdict:
     return etcd.pause(voters(found), own)
 
 
+def no_space(found: Both) -> list[str]:
+    """Ids of the members that raised NOSPACE."""
+    return [one["member_id"] for one in found["cluster"]["alarms"] or [] if one["kind"] == NOSPACE]
+
+
+def may_pause(found: Both) -> Verdict:
+    """The same for a defragmentation: under NOSPACE, with everybody there, nobody could write anyway."""
+    verdict, taking_part = arithmetic(found), voters(found)
+    if not verdict.passed and no_space(found) and all(taking_part.values()):
+        told = f"{verdict.arithmetic.partition(';')[0]}, and nobody can write before there is room"
+        return Verdict(True, told)
+    return verdict
+
+
 def unready(found: Both) -> str | None:
     """Why this member does not fully take part, as words; None if it does."""
     if not found["cluster"]["answers"] or not found["metrics"]["answers"]:
@@ -78,7 +93,7 @@ def before_pause(node: str, ways: Ways) -> FunctionCommand:
     """Wait until the others can do without it, asked again when it runs: one of them just stood still."""
 
     def missing(found: Both) -> str | None:
-        verdict = arithmetic(found)
+        verdict = may_pause(found)
         return None if verdict.passed else verdict.arithmetic
 
     def wait_for_the_other_voters(state: State, host: Host, node: str) -> bool:  # noqa: ARG001  # pyinfra wants both

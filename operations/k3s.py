@@ -16,6 +16,7 @@ from operations.config_file import Commands
 from operations.k3s_config import Node, Tokens
 from operations.k3s_ready import Ready
 from unterbau import changes
+from unterbau.domain.etcd import begun
 from unterbau.domain.unknown import Unknown
 
 QUORUM_RULE = "etcd keeps its quorum"
@@ -36,6 +37,9 @@ def founded(node: Node, tokens: Tokens) -> Commands:
     found = k3s_gate.state_of(ctx_host.get(), node)
     if isinstance(found, Unknown):
         yield from _unread()
+        return
+    if "restore" in found:
+        yield from changes.refuse(begun(node.node, found["restore"]))
         return
     if (sentence := k3s_ready.stood_in_for(node, found)) is not None:
         yield from changes.rule(k3s_ready.RELEASE_RULE, passed=False, arithmetic=sentence)
@@ -72,6 +76,9 @@ def server(node: Node, tokens: Tokens) -> Commands:
     found = k3s_gate.state_of(ctx_host.get(), node)
     if isinstance(found, Unknown):
         yield from _unread()
+        return
+    if "restore" in found:
+        yield from changes.refuse(begun(node.node, found["restore"]))
         return
     if found["has_data"] and not k3s_ready.runs(found):
         host.noop(f"{node.node} is started with all others")

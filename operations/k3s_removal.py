@@ -25,6 +25,7 @@ from operations.config_file import Commands
 from operations.k3s_drain import KUBECTL
 from operations.k3s_removal_gate import Membership
 from unterbau import changes
+from unterbau.domain.etcd import begun
 from unterbau.domain.etcd_membership import Findings, Member, Step, findings, steps
 from unterbau.domain.unknown import Unknown
 
@@ -60,6 +61,9 @@ def departed(cluster: Membership, *, node: str) -> Commands:
     found = gate.known(host, cluster, node)
     if isinstance(found, Unknown):
         yield from changes.refuse(f"cannot say who leaves: {node} could not be asked; see the error above")
+        return
+    if "restore" in found:
+        yield from changes.refuse(begun(node, found["restore"]))
         return
     acting = _actor(found, cluster)
     if acting != node:

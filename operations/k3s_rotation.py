@@ -16,7 +16,7 @@ from operations.config_file import Commands
 from operations.k3s_config import Node
 from unterbau import changes
 from unterbau.domain import k3s_rotation
-from unterbau.domain.etcd import token_hash
+from unterbau.domain.etcd import begun, token_hash
 from unterbau.domain.unknown import Unknown
 from unterbau.secrets.errors import StoreError
 
@@ -40,6 +40,9 @@ def token(node: Node, tokens: Sequence[HiddenValue], *, version: int) -> Command
     found = host.get_fact(Token)
     if isinstance(found, Unknown):
         yield from changes.refuse(f"cannot see the token of {node.node}: it could not be read; see the error above")
+        return
+    if "restore" in found:
+        yield from changes.refuse(begun(node.node, found["restore"]))
         return
     if found["own"] is None or node.cluster.datastore:
         host.noop("this server has yet to join" if found["own"] is None else "the datastore is outside of K3s")

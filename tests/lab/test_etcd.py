@@ -24,8 +24,8 @@ ASK = f"curl -s --cacert {TLS}/server-ca.crt --cert {TLS}/client.crt --key {TLS}
 GATEWAY = "https://127.0.0.1:2382/v3"
 SNAPSHOTS = "/var/lib/rancher/k3s/server/db/snapshots"
 WITH_ETCD = (
-    SITE.replace("from deploys.k3s import", "from deploys.etcd import etcd\nfrom deploys.k3s import")
-    + '\nlayer.reached(name="layer etcd")\nif is_server():\n    etcd()\n'
+    SITE.replace("from deploys.k3s import", "from deploys.etcd import care, snapshots\nfrom deploys.k3s import")
+    + '\nlayer.reached(name="layer etcd")\nif is_server():\n    care()\n    snapshots()\n'
 )
 # Writes one key until nobody may, and says what was acknowledged last.
 FILL = f"""

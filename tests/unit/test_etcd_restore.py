@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from unterbau.domain.etcd import token_hash
 from unterbau.domain.unknown import UNKNOWN, Unknown
 from unterbau.etcd import restore, restore_steps
+from unterbau.etcd.abandon import abandon
 from unterbau.etcd.restore import Checked, Restore, RestoreError, Token, checked
 from unterbau.etcd.restore_steps import Places
 from unterbau.secrets.hidden import Hidden
@@ -24,6 +26,8 @@ FILES = {
         *is-active*k3s.service) test -e "$HOME/active";;
         *is-active*) exit 3;;
         *is-enabled*) test -e "$HOME/agent";;
+        'cat k3s.service') test -e "$HOME/unit";;
+        'stop k3s-agent.service') rm -f "$HOME/restarted";;
         'disable --quiet --now k3s.service') rm -f "$HOME/active" "$HOME/enabled";;
         'enable --quiet k3s.service') touch "$HOME/enabled";;
         'start --no-block k3s.service') "$HOME/bin/k3s" start && touch "$HOME/active";;
@@ -46,8 +50,9 @@ FILES = {
             file=$(sed -n 's/^cluster-reset-restore-path: "\\(.*\\)"$/\\1/p' "$3")
             mkdir -p "$db/etcd"
             grep -qxF "$(sed -n 's/^token: "\\(.*\\)"$/\\1/p' "$3")" "$file" ||
-                { echo 'bootstrap data already found and encrypted with different token'; exit 1; }
-            cat "$file" > "$db/etcd/data"; touch "$db/reset-flag"
+                { mkdir -p "$db/etcd/member/wal"
+                echo 'bootstrap data already found and encrypted with different token'; seq 1 9; exit 1; }
+            mkdir -p "$db/etcd/member/wal"; cat "$file" > "$db/etcd/data"; touch "$db/reset-flag"
             echo 'Managed etcd cluster membership has been reset, restart without --cluster-reset flag now';;
         'start ')
             rm -f "$db/reset-flag"
@@ -55,8 +60,13 @@ FILES = {
             from=$(sed -n 's/^server: "https:\\/\\/\\(.*\\):6443"$/\\1/p' "$HOME/config.yaml")
             test -n "$from" || { echo 'founds a new cluster' > "$HOME/founded"; exit 1; }
             test -e "$HOME/../$from/active" || exit 1
-            mkdir -p "$db/etcd"; cat "$HOME/../$from/data/server/db/etcd/data" > "$db/etcd/data";;
-        'kubectl '*) case "$*" in *readyz*) test -e "$HOME/active" && echo ok;; esac;;
+            mkdir -p "$db/etcd/member/wal"; cat "$HOME/../$from/data/server/db/etcd/data" > "$db/etcd/data";;
+        'kubectl '*) case "$*" in
+            *readyz*) test -e "$HOME/active" && echo ok;;
+            *'get nodes'*) for node in "$HOME"/../*-?; do
+                test -e "$node/active" -o -e "$node/restarted" && now=$(date -u +%FT%TZ) || now=2026-01-01T00:00:00Z
+                echo "${node##*/} True $now"; done;;
+            esac;;
         esac""",
 }
 
@@ -128,9 +138,13 @@ class Lab:
             text = f'{way}\ntoken: "{OTHER}"\ntls-san:\n  - "token: x"\netcd-s3: true\netcd-s3-config-secret: "x"\n'
             (machine.folder / "config.yaml").write_text(text)
             (machine.folder / "active").touch()
+            (machine.folder / "enabled").touch()
+            (machine.folder / "unit").touch()
+            (etcd / "member/wal").mkdir(parents=True)
         (self.servers[0].folder / "ours").mkdir()
         self.snapshot.write_text(f"A\n{SECRET}\n")
         self.opened: list[str] = []
+        self.told: list[str] = []
 
     @property
     def snapshot(self) -> Path:
@@ -141,6 +155,7 @@ class Lab:
         work = Restore(
             Checked(IDENTITY, found), self.servers, [self.agent], "https://srv-1:6443",
             opened=lambda token: self.opened.append(token.value.unmask()), places=AT, start_within_s=2,
+            name="srv-1:it's", tell=self.told.append,
         )  # fmt: skip
         work.carry_out()
 
@@ -157,7 +172,8 @@ def is_restored(lab: Lab) -> None:
         assert (machine.folder / "active").exists()
         assert (machine.folder / "enabled").exists()
         assert (machine.folder / f"data/server/db/snapshots/of-{machine.name}").read_text() == "kept\n"
-        assert sorted(one.name for one in (machine.folder / "data").iterdir()) == ["server"]
+        names = sorted(one.name for one in (machine.folder / "data").iterdir())
+        assert [name for name in names if not name.startswith("server-kept-")] == ["server"]
         assert list((machine.folder / "ours").iterdir()) == []
         config = (machine.folder / "config.yaml").read_text()
         assert f'token: "{SECRET}"\n' in config
@@ -222,7 +238,7 @@ def test_another_restore_that_was_begun_comes_first(lab: Lab) -> None:
     second = lab.servers[1]
     (second.folder / "ours").mkdir()
     (second.folder / "ours/under-way").write_text("another")
-    with pytest.raises(RestoreError, match="srv-2: found another"):
+    with pytest.raises(RestoreError, match="on srv-2 found another restore, another, that"):
         lab.restore()
     assert all((machine.folder / "active").exists() for machine in lab.servers)
 
@@ -232,6 +248,99 @@ def test_a_server_that_does_not_vote_holds_the_others_back(lab: Lab, monkeypatch
     with pytest.raises(RestoreError, match="cannot go on from srv-2: after 2 s its etcd has no vote"):
         lab.restore()
     assert "srv-3 started" not in lab.diary
+
+
+def test_a_node_that_is_ready_in_the_snapshot_only_is_waited_for(lab: Lab) -> None:
+    agent = lab.agent.folder / "bin/systemctl"
+    agent.write_text(agent.read_text().replace('touch "$HOME/restarted"', "true"))
+    with pytest.raises(RestoreError, match="wrk-1 is not Ready by its own word"):
+        lab.restore()
+
+
+def test_nothing_is_touched_where_a_server_was_never_set_up(lab: Lab) -> None:
+    (lab.servers[2].folder / "unit").unlink()
+    with pytest.raises(RestoreError, match=r"found no unit k3s.service on srv-3; apply first"):
+        lab.restore()
+    assert all((machine.folder / "active").exists() for machine in lab.servers)
+    assert not (lab.servers[0].folder / "ours/under-way").exists()
+
+
+def test_what_etcd_ran_on_since_is_never_deleted(lab: Lab) -> None:
+    with pytest.raises(RestoreError, match="different token"):
+        lab.restore(OTHER)
+    etcd = lab.servers[1].folder / "data/server/db/etcd"  # somebody started K3s by hand, in spite of the marker
+    (etcd / "member/wal").mkdir(parents=True)
+    (etcd / "data").write_text("C\n")
+    lab.restore()
+    kept = lab.servers[1].folder / "data/server-kept-1"
+    assert (kept / "db/etcd/data").read_text() == "C\n"
+    assert any(line.startswith("srv-2: what etcd ran on is kept as") for line in lab.told)
+    assert not (lab.servers[0].folder / "data/server-kept-1").exists()  # a reset that failed is nobody's data
+
+
+def is_as_before(lab: Lab, servers: list[Machine]) -> None:
+    for machine in servers:
+        assert machine.data == "B\n"
+        assert (machine.folder / "active").exists()
+        assert (machine.folder / "enabled").exists()
+        assert f'token: "{OTHER}"' in (machine.folder / "config.yaml").read_text()
+        assert (machine.folder / f"data/server/db/snapshots/of-{machine.name}").read_text() == "kept\n"
+        assert not (machine.folder / "ours/under-way").exists()
+
+
+def test_a_snapshot_that_never_opens_is_taken_back(lab: Lab) -> None:
+    with pytest.raises(RestoreError, match="different token"):
+        lab.restore(OTHER)
+    said = abandon(lab.servers, [lab.agent], lab.told.append, AT)
+    assert said == "srv-1, srv-2, srv-3 run on what they had before the restore"
+    is_as_before(lab, lab.servers)
+    with pytest.raises(RestoreError, match="found none that was begun"):
+        abandon(lab.servers, [lab.agent], lab.told.append, AT)
+
+
+def test_it_is_taken_back_without_the_server_that_is_gone(lab: Lab) -> None:
+    with pytest.raises(RestoreError, match="different token"):
+        lab.restore(OTHER)
+    abandon(lab.servers[1:], [lab.agent], lab.told.append, AT)
+    is_as_before(lab, lab.servers[1:])
+
+
+def test_killed_after_any_step_it_is_taken_back_or_over(tmp_path: Path, lab: Lab) -> None:
+    lab.restore()
+    steps = len(lab.diary)
+    outcomes = set()
+    for number in range(4, steps, 6):
+        again = Lab(tmp_path / f"killed-{number}")
+        kill_after(again, number, again.restore)
+        if not (again.servers[0].folder / "ours/under-way").exists():
+            continue
+        kill_after(again, 9, lambda again=again: abandon(again.servers, [], again.told.append, AT))  # type: ignore[misc]
+        try:
+            said = abandon(again.servers, [], again.told.append, AT)
+        except RestoreError as error:
+            assert "found none that was begun" in str(error)  # all was done when it was killed
+            said = ""
+        outcomes.add("ended" in said)
+        if "ended" in said:
+            assert {machine.data for machine in again.servers} == {f"A\n{SECRET}\n"}
+        else:
+            is_as_before(again, again.servers)
+    assert False in outcomes
+
+
+def kill_after(lab: Lab, steps: int, work: Callable[[], object]) -> None:
+    left = iter(range(steps))
+
+    def die() -> None:
+        if next(left, None) is None:
+            raise Killed
+
+    for machine in (*lab.servers, lab.agent):
+        machine.before = die
+    with contextlib.suppress(Killed):
+        work()
+    for machine in (*lab.servers, lab.agent):
+        machine.before = lambda: None
 
 
 def file(**changed: Any) -> dict[str, Any]:

@@ -44,6 +44,7 @@ def reading(*, leads: bool = False, found: Any = NORMAL, **changed: Any) -> Any:
 
 LEADER, FOLLOWER, ANOTHER = judged("srv-1", reading(leads=True)), judged("srv-2", reading()), judged("srv-3", reading())
 NAMES = ("srv-1-1a2b3c4d", "srv-2-5e6f7a8b", "srv-3-9c0d1e2f")
+GONE = judged("srv-1", reading(leads=True, alarms=[{"member_id": "99", "kind": "NOSPACE"}]))
 DOWN = judged("srv-3", {"cluster": {**SILENT, "set_up": True}, "metrics": reading()["metrics"]})
 
 
@@ -58,6 +59,8 @@ DOWN = judged("srv-3", {"cluster": {**SILENT, "set_up": True}, "metrics": readin
         ((LEADER, DOWN, DOWN), (A, B), 1),
         ((judged("srv-1", reading(leader_id=None)), DOWN, DOWN), (A, B), 1),
         ((judged("srv-1", FULL), FOLLOWER, ANOTHER), (A, B), 1),
+        ((GONE, FOLLOWER, ANOTHER), (A, B), 1),  # nobody can write, whoever raised it
+        ((judged("srv-1", reading(leads=True, alarms=None)), FOLLOWER, ANOTHER), (A, B), 2),
     ],
 )
 def test_the_exit_code(servers: tuple[MemberStatus, ...], kept: tuple[str, ...], code: int) -> None:
@@ -83,6 +86,12 @@ def test_what_is_wrong_is_said() -> None:
     assert f"! on-demand-srv-2-1 is worthless: it was taken under the token {B}" in said
     assert "! srv-9-00000000 is a member" in said
     assert f"on-demand-srv-2-1      srv-2  2026-11-22T00:00:00Z  4.6 MiB  {B}  no" in snapshot_table(found)
+
+
+def test_alarms_of_others_and_those_nobody_could_read_are_said() -> None:
+    assert GONE.problems == ("the alarm NOSPACE of member 99, which is gone: apply: the server that leads disarms it",)
+    unread = judged("srv-2", reading(alarms=None, errors=["memberID:1 alarm:NOSPACE "]))
+    assert unread.problems == ("it reports memberID:1 alarm:NOSPACE , and which alarms there are could not be read",)
 
 
 def test_figures_that_are_bad_are_said() -> None:
@@ -114,6 +123,11 @@ class Server:
     def run(self, command: str) -> str:
         if "under-way" in command:
             return self.begun
+        if ".name" in command:
+            return "it's own name"
+        if command.startswith("rm "):
+            del self.files[command.rsplit(maxsplit=1)[-1]]
+            return ""
         if "sha256sum" in command:
             path = command.split()[3].rstrip(";")
             return hashlib.sha256(self.files[path]).hexdigest() if path in self.files else "none"
@@ -164,9 +178,26 @@ def test_one_that_lies_on_the_first_server_stays_there() -> None:
     assert source.placed(cluster(first), "srv-1:it").name == "srv-1:/var/lib/rancher/k3s/server/db/snapshots/it"
 
 
-def test_a_restore_that_was_begun_goes_on_whatever_is_asked_for() -> None:
-    first = Server("srv-1", {"/var/lib/unterbau/etcd-restore/0a1b2c3d4e5f.snapshot": b"it"}, None, begun="0a1b2c3d4e5f")
-    assert source.placed(cluster(first), "srv-1:another").checked.identity == "0a1b2c3d4e5f"
+BEGUN = hashlib.sha256(b"it").hexdigest()[:12]
+OURS = "/var/lib/unterbau/etcd-restore"
+
+
+def test_a_restore_that_was_begun_goes_on_by_its_name() -> None:
+    files = {f"{OURS}/{BEGUN}.snapshot": b"it", "/s/it": b"it", "/s/another": b"another"}
+    first, second = Server("srv-1", files, None, begun=BEGUN), Server("srv-2", {}, None, begun=BEGUN)
+    for wanted in (BEGUN, "srv-1:/s/it"):
+        assert source.placed(cluster(first, second), wanted).checked.identity == BEGUN
+    for wanted in ("", "srv-1:/s/another"):  # what is replaced by which snapshot was agreed to for that one only
+        with pytest.raises(RestoreError, match=rf"a restore of it's own name \({BEGUN}\) was begun and has not ended"):
+            source.placed(cluster(first, second), wanted)
+    assert [path for path in first.files if path.startswith(OURS)] == [f"{OURS}/{BEGUN}.snapshot"]
+
+
+@pytest.mark.parametrize("others", ["", "0a1b2c3d4e5f"])
+def test_a_restore_that_the_first_server_knows_nothing_of_does_not_go_on(others: str) -> None:
+    first, second = Server("srv-1", {}, None, begun=others), Server("srv-2", {}, None, begun=BEGUN)
+    with pytest.raises(RestoreError, match="--abandon"):
+        source.placed(cluster(first, second), BEGUN)
 
 
 @pytest.mark.parametrize(

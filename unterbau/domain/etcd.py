@@ -109,3 +109,11 @@ def why(snapshot: Snapshot, kept: Collection[str]) -> str | None:
 def node_of(member: str) -> str:
     """The node of a member: K3s names it after the node and 8 hex digits more; any other name is as it is."""
     return re.sub(r"-[0-9a-f]{8}$", "", member)
+
+
+def begun(name: str, identity: str) -> str:
+    """Why nothing of K3s is touched on a server where a restore was begun and has not ended."""
+    return (
+        f"cannot converge K3s on {name}: a restore ({identity}) was begun there and has not ended; end it with "
+        f"`unterbau etcd restore --from {identity}`, or take it back with `unterbau etcd restore --abandon`"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,6 +30,8 @@ from unterbau.secrets.store import New, Store
 
 TOKENS_KNOWN = 100
 LAST_WORDS = 5  # lines
+BLOCK_BYTES = 8 * 2**20  # of a snapshot in one command: what it has in memory, here and there
+LINE_LENGTH = 32768
 LIMIT_S = 1800  # of one step: longer than a restore of 2 GiB, and than K3s takes to stop or nodes to be Ready
 
 
@@ -40,17 +43,17 @@ class Remote:
 
     def run(self, command: str, secret: Hidden | None = None) -> str:
         """Its standard output; RestoreError with its last words."""
+        return "\n".join(self._lines(command, None if secret is None else secret.unmask()))
+
+    def _lines(self, command: str, given: str | None = None) -> list[str]:
         with self._session.on(self._host):
             done, output = self._host.run_shell_command(
-                StringCommand(command),
-                _stdin=None if secret is None else secret.unmask(),
-                _timeout=LIMIT_S,
-                **self._as_root,
+                StringCommand(command), _stdin=given, _timeout=LIMIT_S, **self._as_root
             )
         if not done:
             words = redact(" ".join(output.output_lines[-LAST_WORDS:]))
             raise RestoreError(f"cannot go on on {self.name}: found {words or 'no answer'}")
-        return "\n".join(output.stdout_lines)
+        return list(output.stdout_lines)
 
     @property
     def _as_root(self) -> dict[str, bool]:
@@ -79,9 +82,11 @@ class Remote:
         part = f"{target}.part"
         folder = shlex.quote(str(Path(target).parent))
         self.run(f"umask 077; mkdir -p {folder} && : > {shlex.quote(part)}")
-        with self._session.on(self._host):
-            if not self._host.put_file(str(source), part, **self._as_root):
-                raise RestoreError(f"cannot send {source} to {self.name}: see the error above")
+        with source.open(
+            "rb"
+        ) as file:  # not by pyinfra's file transfer: with sudo that is by way of /tmp, for all to read
+            while block := file.read(BLOCK_BYTES):
+                self._lines(f"base64 -d >> {shlex.quote(part)}", base64.b64encode(block).decode())
         said = self.run(f"sha256sum < {shlex.quote(part)}").split()[0]
         if said != sha256_of(source):
             raise RestoreError(f"cannot send {source} to {self.name}: another content arrived; call it again")
@@ -89,9 +94,16 @@ class Remote:
 
     def fetch(self, source: str, target: Path) -> None:
         """A file there comes to the operator, into one that exists."""
-        with self._session.on(self._host):
-            if not self._host.get_file(source, str(target), **self._as_root):
-                raise RestoreError(f"cannot fetch {source} of {self.name}: see the error above")
+        path, position = shlex.quote(source), 0
+        size = int(self.run(f"stat --format=%s -- {path}"))
+        with target.open("wb") as file:
+            while position < size:
+                block = f"tail -c +{position + 1} -- {path} | head -c {BLOCK_BYTES} | base64 -w {LINE_LENGTH}"
+                content = base64.b64decode("".join(self._lines(block)))
+                if not content:
+                    raise RestoreError(f"cannot fetch {source} of {self.name}: found {position} of {size} bytes there")
+                file.write(content)
+                position += len(content)
 
 
 @dataclass(frozen=True)
@@ -136,10 +148,15 @@ def cluster(environment: Environment, root: Path, *, everybody: bool) -> Iterato
     """Connected and held; SessionError if it declares no K3s, or (`everybody`) a node of it cannot be reached."""
     session = Session(environment, root)
     declared, servers = cluster_of(session)
+    if declared.datastore is not None:
+        raise SessionError(
+            f"cannot reach etcd of {environment.name}: it declares a datastore outside of K3s; take and restore its "
+            "snapshots with its own tools"
+        )
     agents = [one for one in session.state.inventory if declared.agents and declared.agents in one.groups]
     try:
         session.each(session._connect, [*servers, *agents])
-        session.lock(holder())
+        _hold(session)
         if everybody and session.problems:
             told = "; ".join(f"{name}: {'; '.join(why)}" for name, why in sorted(session.problems.items()))
             raise SessionError(
@@ -152,6 +169,21 @@ def cluster(environment: Environment, root: Path, *, everybody: bool) -> Iterato
         )
     finally:
         session.disconnect()
+
+
+def _hold(session: Session) -> None:
+    """Hold all that could be reached, as a run does; SessionError if another run has one of them."""
+    hosts, before = session.ready, dict(session.problems)
+    for some in (hosts[:1], hosts[1:]):  # the first one decides alone: of two at once one gets all
+        session.each(_lock, some)
+        if refused := {name: why for name, why in session.problems.items() if name not in before}:
+            told = "; ".join(f"{name}: {'; '.join(why)}" for name, why in sorted(refused.items()))
+            raise SessionError(f"cannot touch etcd of {session.environment.name}: {told}; wait for that run to end")
+
+
+def _lock(host: Host) -> None:
+    connector: Any = host.connector  # of a node: it has a lock, as no other connector of pyinfra has
+    connector.lock(holder())
 
 
 def _found(session: Session, declared: K3s, servers: Sequence[Host], agents: Sequence[Host]) -> Cluster:

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import gevent
@@ -16,7 +17,6 @@ from unterbau.etcd.restore_steps import Places
 from unterbau.secrets.hidden import Hidden
 
 START_WITHIN_S = 600  # K3s' own limit of a start is longer; a joiner copies the whole database
-READY_WITHIN_S = 600
 LOOK_AGAIN_S = 1.0
 HERE = Places()
 
@@ -93,9 +93,11 @@ class Restore:
     url: str
     tell: Callable[[str], None] = lambda _line: None
     opened: Callable[[Token], None] = lambda _token: None  # which token it was: the store's current one from now on
+    name: str = ""  # the snapshot's, as the operator knows it
     places: Places = HERE
     start_within_s: float = START_WITHIN_S
     _identity: str = field(init=False)
+    _since: dict[str, str] = field(default_factory=dict)  # {node: when it was started, by its own clock}
 
     def __post_init__(self) -> None:
         self._identity = self.snapshot.identity
@@ -103,6 +105,7 @@ class Restore:
     def carry_out(self) -> None:
         """From wherever an earlier attempt ended. RestoreError; the same call goes on from there."""
         first, *others = self.servers
+        self._may_begin()
         token = self._opened_by(first)
         if token is None:
             self._stopped()
@@ -115,6 +118,22 @@ class Restore:
         for machine in (*others, first):  # it knows that all this is done until the others need it no more
             machine.run(steps.end(self.places, self._identity))
 
+    def _may_begin(self) -> None:
+        """What would end in the middle is not begun: looked for on all servers before the first of them is touched."""
+        for machine in self.servers:
+            lacking = ", ".join(machine.run(steps.lacking(self.places)).split("\n")).strip(", ")
+            if lacking:
+                raise RestoreError(
+                    f"cannot restore: found {lacking} on {machine.name}; apply first, and if a restore was begun on "
+                    "others, take it back before that with `unterbau etcd restore --abandon`"
+                )
+            begun = machine.run(steps.under_way(self.places)).strip()
+            if begun not in ("", self._identity):
+                raise RestoreError(
+                    f"cannot restore: on {machine.name} found another restore, {begun}, that has not ended; take it "
+                    "back with `unterbau etcd restore --abandon`"
+                )
+
     def _opened_by(self, first: Machine) -> Token | None:
         """With which token an earlier attempt has made it a cluster of one; None if none has."""
         noted = first.run(steps.is_reset(self.places, self._identity)).strip()
@@ -123,12 +142,13 @@ class Restore:
     def _stopped(self) -> None:
         """All or none: nothing is touched before every server has stopped."""
         for machine in self.servers:
-            machine.run(steps.begin(self.places, self._identity))
+            machine.run(steps.begin(self.places, self._identity, self.name))
         for machine in self.servers:
             self.tell(f"{machine.name}: stopping")
             machine.run(steps.stop())
         for machine in self.servers:
-            machine.run(steps.set_aside(self.places, self._identity))
+            for line in machine.run(steps.set_aside(self.places, self._identity)).splitlines():
+                self.tell(f"{machine.name}: {line}")
 
     def _reset(self, first: Machine) -> Token:
         """The token that opened it; a page of the file that is free by now may name another one."""
@@ -151,7 +171,7 @@ class Restore:
         nodes = [machine.name for machine in (*self.servers, *self.agents)]
         for position, machine in enumerate([first, *others], start=1):
             self.tell(f"{machine.name}: starting, server {position} of {len(self.servers)}")
-            machine.run(steps.start())
+            self._since[machine.name] = machine.run(steps.start(self.places)).strip()
             self._await(machine, self._votes, "its etcd has no vote")
             self._await(machine, self._answers, "its API is not ready")
             if machine is first:
@@ -181,10 +201,17 @@ class Restore:
 
     def _agents(self) -> None:
         for machine in self.agents:
-            machine.run(steps.restart_agent())
-        nodes = [machine.name for machine in (*self.servers, *self.agents)]
-        self.tell(f"waiting until {len(nodes)} nodes are Ready")
-        self.servers[0].run(steps.nodes_ready(self.places, nodes, READY_WITHIN_S))
+            if since := machine.run(steps.restart_agent()).strip():
+                self._since[machine.name] = since
+        self.tell(f"waiting until {len(self._since)} nodes are Ready")
+        for name in self._since:
+            self._await(self.servers[0], partial(self._is_ready, name), f"{name} is not Ready by its own word")
+
+    def _is_ready(self, name: str, asked: Machine) -> bool:
+        """Said since its start: what the snapshot says of nodes is of that time."""
+        rows = [line.split() for line in asked.run(steps.heartbeats(self.places)).splitlines()]
+        said = {row[0]: row[1:] for row in rows if len(row) == 3}
+        return name in said and said[name][0] == "True" and said[name][1] >= self._since[name]
 
 
 def line_of(token: Hidden) -> Hidden:

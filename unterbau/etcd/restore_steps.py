@@ -1,6 +1,7 @@
 """What a restore does on a machine, as shell text. Each step may be done twice: a killed run is gone over again.
 
-Nothing is deleted before the end: what a server had lies beside it as server-before-<id>.
+Nothing is deleted before the end: what a server had lies beside it as server-before-<id>. What etcd ran on besides is
+never deleted: it lies there as server-kept-<number>.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ RESET_WITHIN_S = 900
 AUTHORITIES = "/etc/unterbau/pki/ca.pem"  # what the node's own S3 gateway is verified against
 CONNECT_TIMEOUT_S = 10
 OTHER = 3  # exit code: another restore was begun here and not finished
+NOW = "date -u +%Y-%m-%dT%H:%M:%SZ"  # as Kubernetes writes times
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,16 @@ class Places:
         """K3s' own folder of them."""
         return f"{self.server}/db/snapshots"
 
+    @property
+    def marker(self) -> str:
+        """It has the id of the restore that is under way."""
+        return f"{self.ours}/under-way"
+
+    @property
+    def only_reset(self) -> str:
+        """Nothing but a reset of ours has run on the data that it lies with."""
+        return f"{self.server}/.unterbau-reset"
+
     def before(self, identity: str) -> str:
         """What was in `server`, until the restore has ended."""
         return f"{self.server}-before-{identity}"
@@ -49,20 +61,53 @@ class Places:
         return f"{self.ours}/{identity}.snapshot"
 
 
-def begin(places: Places, identity: str) -> str:
-    """Leave word that a restore is under way: whoever finds it starts no K3s here."""
-    marker = f"{places.ours}/under-way"
+def lacking(places: Places) -> str:
+    """Print what a restore needs and this server has not, a line each; K3s must have been set up."""
     return (
-        f"set -e; umask 077; mkdir -p {places.ours}; "
-        f'if test -e {marker} && test "$(cat {marker})" != {identity}; then cat {marker} >&2; exit {OTHER}; fi; '
-        f"printf %s {identity} > {marker}; sync {marker}"
+        "systemctl cat k3s.service > /dev/null 2>&1 || echo 'no unit k3s.service'; "
+        f"test -s {places.config} || echo 'no {places.config}'"
+    )
+
+
+def begin(places: Places, identity: str, name: str = "") -> str:
+    """Leave word that a restore is under way: whoever finds it starts no K3s here."""
+    marker, ours, before = places.marker, places.ours, places.before(identity)
+    return (
+        f"set -e; umask 077; mkdir -p {ours}; if test -e {marker}; then "
+        f'if test "$(cat {marker})" != {identity}; then cat {marker} >&2; exit {OTHER}; fi; '
+        f"else if test -e {before}; then {_kept(places, before)}; fi; "  # of an end that was cut off
+        f"cp -p {places.config} {ours}/{identity}.config; printf %s {shlex.quote(name)} > {ours}/{identity}.name; "
+        f"sync {ours}/{identity}.config; printf %s {identity} > {marker}; sync {marker}; fi"
+    )
+
+
+def _kept(places: Places, path: str) -> str:
+    """Shell text that puts it where nobody deletes it, and says where."""
+    target = f"{places.server}-kept-$number"
+    return (
+        f"number=1; while test -e {target}; do number=$((number + 1)); done; mv -T {path} {target}; "
+        f'echo "what etcd ran on is kept as {target}"'
+    )
+
+
+def _cleared(places: Places) -> str:
+    """Shell text: `server` is away. What a cluster may have run on since is kept."""
+    server = places.server
+    return (
+        f"if test -d {server}/db/etcd/member/wal && ! test -e {places.only_reset}; then "
+        f"{_kept(places, server)}; fi; rm -rf {server}"
     )
 
 
 def under_way(places: Places) -> str:
     """Print the id of the restore that was begun here and has not ended; nothing if there is none."""
-    marker = f"{places.ours}/under-way"
-    return f"if test -e {marker}; then cat {marker}; fi"
+    return f"if test -e {places.marker}; then cat {places.marker}; fi"
+
+
+def named(places: Places, identity: str) -> str:
+    """Print what the operator called the snapshot of a restore that was begun here."""
+    file = f"{places.ours}/{identity}.name"
+    return f"if test -e {file}; then cat {file}; fi"
 
 
 def download(places: Places, url: str, region: str, authorities: str = AUTHORITIES) -> str:
@@ -104,7 +149,7 @@ def set_aside(places: Places, identity: str) -> str:
     before = places.before(identity)
     return (
         f"set -e; umask 077; if ! test -e {before}; then test -e {places.server} || mkdir -p {places.server}; "
-        f"mv -T {places.server} {before}; fi; rm -rf {places.server}; mkdir -p {places.snapshots}; "
+        f"mv -T {places.server} {before}; else {_cleared(places)}; fi; mkdir -p {places.snapshots}; "
         f"if test -d {before}/db/snapshots; then cp -al {before}/db/snapshots/. {places.snapshots}/; fi; "
         f"sync -f {places.data}"
     )
@@ -128,8 +173,10 @@ def reset(places: Places, identity: str, token_hash: str) -> str:
         f"set -e; umask 077; rm -rf {places.scratch}; mkdir -p {places.scratch}; trap 'rm -rf {places.scratch}' EXIT; "
         f"{{ cat; grep -vE {shlex.quote(left_out)} {places.config}; "
         f"printf '%s\\n' 'cluster-reset: true' {shlex.quote(f'cluster-reset-restore-path: {path}')}; }} > {config}; "
-        f": > {log}; {run} || true; "
-        f"if ! grep -qF {shlex.quote(RESET_SAID)} {log}; then tail -n 5 {log} >&2; exit 1; fi; "
+        f": > {places.only_reset}; : > {log}; {run} || true; "
+        f"if ! grep -qF {shlex.quote(RESET_SAID)} {log}; then tail -n 5 {log} >&2; "
+        # K3s may say more after that sentence than anybody is shown.
+        f"! grep -qF {shlex.quote(OTHER_TOKEN)} {log} || echo {shlex.quote(OTHER_TOKEN)} >&2; exit 1; fi; "
         f"printf %s {token_hash} > {places.ours}/{identity}.reset; sync -f {places.ours}"
     )
 
@@ -161,9 +208,12 @@ def configured(places: Places, server: str | None) -> str:
     )
 
 
-def start() -> str:
-    """K3s runs, and starts at boot again."""
-    return "systemctl enable --quiet k3s.service && systemctl start --no-block k3s.service"
+def start(places: Places) -> str:
+    """K3s runs, and starts at boot again; print when that was, by the node's clock."""
+    return (
+        f"rm -f {places.only_reset}; systemctl enable --quiet k3s.service && {NOW} && "
+        "systemctl start --no-block k3s.service"
+    )
 
 
 def api_ready(places: Places) -> str:
@@ -180,21 +230,57 @@ def forget_node_passwords(places: Places, nodes: Sequence[str]) -> str:
 
 
 def restart_agent() -> str:
-    """An agent fetches its certificates when it starts; a node without one has nothing to do."""
-    return "if systemctl is-enabled --quiet k3s-agent.service; then systemctl restart --no-block k3s-agent.service; fi"
+    """An agent fetches its certificates when it starts; print when that was. A node without one has nothing to do."""
+    unit = "k3s-agent.service"
+    return (
+        f"if systemctl is-enabled --quiet {unit}; then systemctl stop {unit}; {NOW}; "
+        f"systemctl restart --no-block {unit}; fi"
+    )
 
 
-def nodes_ready(places: Places, nodes: Sequence[str], limit_s: int) -> str:
-    """Wait until these nodes are Ready."""
-    names = " ".join(shlex.quote(f"node/{node}") for node in nodes)
-    kubectl = f"{places.k3s} kubectl --kubeconfig {places.kubeconfig}"
-    return f"{kubectl} wait --for=condition=Ready --timeout={limit_s}s {names}"
+def heartbeats(places: Places) -> str:
+    """Print NODE STATUS TIME of each: what it said last of being Ready, and when, by its own clock."""
+    ready = '{range .status.conditions[?(@.type=="Ready")]}{.status}{" "}{.lastHeartbeatTime}{end}'
+    path = '{range .items[*]}{.metadata.name}{" "}' + ready + '{"\\n"}{end}'
+    kubectl = f"{places.k3s} kubectl --kubeconfig {places.kubeconfig} --request-timeout 10s"
+    return f"{kubectl} get nodes -o jsonpath={shlex.quote(path)} || true"
+
+
+def look(places: Places) -> str:
+    """Print what there is of a restore, a word each: begun, before, reset; and data, if etcd has some here."""
+    before = f'{places.server}-before-"$id"'
+    return (
+        f"if test -e {places.marker}; then echo begun; id=$(cat {places.marker}); ! test -e {before} || echo before; "
+        f'! test -e {places.ours}/"$id".reset || echo reset; fi; '
+        f"! test -d {places.server}/db/etcd/member/wal || echo data"
+    )
+
+
+def put_back(places: Places) -> str:
+    """What was there before the restore that was begun here is there again. K3s must be stopped."""
+    before, ours = f'{places.server}-before-"$id"', f'{places.ours}/"$id"'
+    new = f"{places.config}.restored"
+    return (
+        f"set -e; umask 077; id=$(cat {places.marker}); "
+        f"if test -e {before}; then {_cleared(places)}; mv -T {before} {places.server}; fi; "
+        f"if test -e {ours}.config; then cp -p {ours}.config {new}; sync {new}; mv -fT {new} {places.config}; fi; "
+        f"sync -f {places.data}; rm -f {ours}.reset"
+    )
+
+
+def started_again(places: Places) -> str:
+    """K3s runs, and no restore is under way any more."""
+    ours = f'{places.ours}/"$id"'
+    return (
+        f"set -e; id=$(cat {places.marker}); {start(places)}; rm -rf {places.scratch}; rm -f {places.marker}; "
+        f"rm -f {ours}.snapshot {ours}.log {ours}.config {ours}.name"
+    )
 
 
 def end(places: Places, identity: str) -> str:
-    """What was kept for a way back goes, and the word that a restore is under way last."""
-    ours = places.ours
+    """The word that a restore is under way goes first: without what it needs, it could neither go on nor back."""
+    ours = f"{places.ours}/{identity}"
     return (
-        f"set -e; rm -rf {places.before(identity)} {places.scratch}; "
-        f"rm -f {places.snapshot(identity)} {ours}/{identity}.reset {ours}/{identity}.log; rm -f {ours}/under-way"
+        f"set -e; rm -f {places.marker}; rm -rf {places.before(identity)} {places.scratch}; "
+        f"rm -f {ours}.reset {ours}.log {ours}.config {ours}.name {ours}.snapshot"
     )

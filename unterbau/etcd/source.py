@@ -14,7 +14,7 @@ from unterbau.domain.unknown import Unknown
 from unterbau.etcd import restore
 from unterbau.etcd.connection import Cluster, Remote, sha256_of
 from unterbau.etcd.restore import HERE, Checked, RestoreError
-from unterbau.etcd.restore_steps import download, downloaded, login, under_way
+from unterbau.etcd.restore_steps import download, downloaded, login, named, under_way
 from unterbau.etcd.status import SNAPSHOT
 from unterbau.secrets.hidden import Hidden
 
@@ -34,11 +34,40 @@ def placed(cluster: Cluster, wanted: str) -> Source:
 
     Args:
         cluster: connected.
-        wanted: a file here, SERVER:NAME for one on a disk, s3:NAME, or "" for the newest that can be restored. A
-            restore that was begun and has not ended comes before any of them.
+        wanted: a file here, SERVER:NAME for one on a disk, s3:NAME, or "" for the newest that can be restored. Of a
+            restore that was begun and has not ended the same again, or its id.
     """
-    if begun := cluster.servers[0].run(under_way(HERE)).strip():
-        return _looked_at(cluster, f"the snapshot {begun}, whose restore was begun", begun, "")
+    begun = _begun(cluster)
+    if begun is None:
+        return _placed(cluster, wanted)
+    name = cluster.servers[0].run(named(HERE, begun)).strip() or "a snapshot"
+    if wanted == begun:
+        return _looked_at(cluster, f"{name} ({begun})", begun, "")
+    found = _placed(cluster, wanted) if wanted else None
+    if found is None or found.checked.identity != begun:
+        if found is not None:
+            cluster.servers[0].run(f"rm -f {HERE.snapshot(found.checked.identity)}")
+        raise RestoreError(
+            f"cannot restore {wanted or 'the newest snapshot'}: a restore of {name} ({begun}) was begun and has not "
+            f"ended; go on with that one, --from {begun}, or take it back with --abandon"
+        )
+    return found
+
+
+def _begun(cluster: Cluster) -> str | None:
+    """The id of the restore that goes on; RestoreError if what the servers know of one does not fit together."""
+    begun = {one.name: said for one in cluster.servers if (said := one.run(under_way(HERE)).strip())}
+    first = cluster.servers[0].name
+    if begun and (first not in begun or len(set(begun.values())) > 1):
+        told = ", ".join(f"{said} on {name}" for name, said in begun.items())
+        raise RestoreError(
+            f"cannot restore: found restores that were begun and have not ended, {told}, and {first} has to lead each; "
+            "take them back with `unterbau etcd restore --abandon`"
+        )
+    return begun.get(first)
+
+
+def _placed(cluster: Cluster, wanted: str) -> Source:
     name, noted = (wanted, "") if wanted else _newest(cluster)
     node, colon, rest = name.partition(":")
     if colon and node == "s3":

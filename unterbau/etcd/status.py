@@ -43,6 +43,7 @@ class MemberStatus:
     fsync_p99_s: float | None = None
     commit_p99_s: float | None = None
     alarms: tuple[str, ...] = ()
+    reported: tuple[str, ...] = ()  # alarms of whomever, as it tells: that of one that is down or gone counts too
     problems: tuple[str, ...] = ()
 
     @property
@@ -75,7 +76,7 @@ class EtcdStatus:
     def exit_code(self) -> int:
         """0 all is well, 2 it serves but something is wrong, 1 it takes no writes or could not be read."""
         total = max(len(self.members), len(self.servers))
-        full = any(alarm == "NOSPACE" for one in self.servers for alarm in one.alarms)
+        full = any(alarm == "NOSPACE" for one in self.servers for alarm in one.reported)
         if full or sum(one.votes for one in self.servers) < quorum.needed(total):
             return FAILED
         wrong = self.problems or self.unusable or self.snapshots is None or any(one.problems for one in self.servers)
@@ -188,8 +189,24 @@ def judged(name: str, found: Mapping[str, Any] | Unknown) -> MemberStatus:
         fsync_p99_s=metrics["fsync_p99_s"],
         commit_p99_s=metrics["commit_p99_s"],
         alarms=tuple(own),
+        reported=tuple(one["kind"] for one in cluster["alarms"] or ()),
     )
-    return MemberStatus(**{**vars(status), "problems": tuple(_problems(status, metrics))})
+    problems = (*_problems(status, metrics), *_alarms(cluster, metrics))
+    return MemberStatus(**{**vars(status), "problems": problems})
+
+
+def _alarms(cluster: Mapping[str, Any], metrics: Mapping[str, Any]) -> Iterable[str]:
+    """What is known of alarms besides its own."""
+    if cluster["answers"] and cluster["alarms"] is None:
+        told = "; ".join(cluster["errors"] or ()) or "no error"
+        yield f"it reports {told}, and which alarms there are could not be read"
+    members, peers = {one["id"]: one["name"] for one in cluster["members"] or ()}, metrics["peers"] or {}
+    for one in cluster["alarms"] or ():
+        owner = one["member_id"]
+        if cluster["self_id"] == cluster["leader_id"] != owner and not peers.get(owner):
+            rest = "bring it back, or remove it" if owner in members else "apply: the server that leads disarms it"
+            gone = "is down" if owner in members else "is gone"
+            yield f"the alarm {one['kind']} of {members.get(owner) or f'member {owner}'}, which {gone}: {rest}"
 
 
 def _state(cluster: Mapping[str, Any]) -> str:
