@@ -98,6 +98,8 @@ def still_may_leave(cluster: Membership, node: str, member: Member) -> FunctionC
         found = known(host, cluster, node)
         if isinstance(found, Unknown):
             return _fail(host, f"cannot remove {label}: the members could not be read; see the error above")
+        if (silent := untold(found)) is not None:
+            return _fail(host, f"cannot remove {label}: {silent}; see `journalctl -u k3s`, then apply again")
         there = members_of(found)
         now = next((one for one in there if one.id == member.id), None)
         verdict = None if now is None else removal(there, now)
@@ -130,13 +132,19 @@ def until_gone(cluster: Membership, node: str, name: str, ids: Collection[str], 
     return _command(wait_until_it_is_out, name)
 
 
-def there(found: KnownState, name: str, ids: Collection[str], all_of_it: bool) -> str | None:
-    """What of this node is still in the cluster, in words; None if nothing is. Not to know is not to be out."""
+def untold(found: KnownState) -> str | None:
+    """Who of the cluster does not tell, in words; None if all do. Nobody may be taken for gone who was not listed."""
     if found["nodes"] is None or found["passwords"] is None:
         return "its API does not answer"
+    return "its etcd does not answer" if found["etcd"]["set_up"] and found["etcd"]["members"] is None else None
+
+
+def there(found: KnownState, name: str, ids: Collection[str], all_of_it: bool) -> str | None:
+    """What of this node is still in the cluster, in words; None if nothing is. Not to know is not to be out."""
+    silent = untold(found)
+    if silent is not None or found["nodes"] is None or found["passwords"] is None:
+        return silent
     left = [one.label for one in members_of(found) if one.id in ids or (all_of_it and one.node == name)]
-    if found["etcd"]["set_up"] and found["etcd"]["members"] is None:
-        return "its etcd does not answer"
     if left:
         return f"etcd still has the member {left[0]}"
     if all_of_it and name in found["nodes"]:

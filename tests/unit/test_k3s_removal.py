@@ -253,6 +253,25 @@ def test_not_to_know_is_not_to_be_out() -> None:
     assert k3s_removal_gate.there(lost, "srv-2", (), all_of_it=True) == "its etcd does not answer"  # type: ignore[arg-type]
 
 
+UNTOLD: list[tuple[dict[str, Any], str]] = [
+    ({"nodes": None}, "its API does not answer"),
+    ({"passwords": None}, "its API does not answer"),
+    ({"etcd": {"set_up": True, "answers": False, "members": None}}, "its etcd does not answer"),
+]
+
+
+@pytest.mark.parametrize(("unread", "said"), UNTOLD)
+def test_who_was_not_listed_is_not_taken_for_gone(run: Any, errors: list[str], unread: Any, said: str) -> None:
+    declared = cluster("srv-2", removed=("srv-2",))
+    (refusal,), record, _ = run({**known(), **unread}, declared)
+    assert f"cannot say who leaves: srv-1 works, and yet {said}" in refusal
+    assert record.changes == []
+    leaving = k3s_removal_gate.members_of(known())[1]  # type: ignore[arg-type]
+    gate = k3s_removal_gate.still_may_leave(declared, "srv-1", leaving).function
+    assert not gate(None, gate_host({**known(), **unread}, errors), leaving.label)
+    assert said in errors[0]
+
+
 def state_of(*found: tuple[str, Any]) -> Any:
     hosts = [_machine(name, one) for name, one in found]
     return SimpleNamespace(inventory=hosts, active_hosts=hosts)
