@@ -10,6 +10,7 @@ import pytest
 from pyinfra.api import FunctionCommand, StringCommand
 
 from facts.k3s_api import DOWN
+from facts.k3s_departed import Authority
 from operations import k3s_removal, k3s_removal_gate
 from operations.k3s_removal_gate import Membership
 from unterbau.changes import Record, recording
@@ -272,26 +273,47 @@ def test_who_was_not_listed_is_not_taken_for_gone(run: Any, errors: list[str], u
     assert said in errors[0]
 
 
-def state_of(*found: tuple[str, Any]) -> Any:
-    hosts = [_machine(name, one) for name, one in found]
+def state_of(*found: tuple[str, Any], authority: Any = "of this cluster") -> Any:
+    hosts = [_machine(name, one, authority) for name, one in found]
     return SimpleNamespace(inventory=hosts, active_hosts=hosts)
 
 
-def _machine(name: str, found: Any) -> Any:
+def _machine(name: str, found: Any, authority: Any = "of this cluster") -> Any:
     data = SimpleNamespace(get={"node": SimpleNamespace(name=name)}.get)
-    return SimpleNamespace(data=data, get_fact=lambda *args, **kwargs: found)
+
+    def get_fact(fact: Any, **kwargs: Any) -> Any:
+        return authority if fact is Authority else found
+
+    return SimpleNamespace(data=data, get_fact=get_fact)
+
+
+def gone() -> dict[str, Any]:
+    found = known()
+    found["etcd"]["members"].pop(1)
+    del found["nodes"]["srv-2"]
+    found["passwords"].remove("srv-2")
+    return found
+
+
+def still_in(state: Any, authority: Any = "of this cluster") -> str | None:
+    machine = _machine("srv-2", None, authority)
+    return k3s_removal_gate.still_in(state, cluster("srv-2", removed=("srv-2",)), "srv-2", machine)
 
 
 def test_data_are_wiped_only_after_a_server_that_serves_has_said_that_they_are_nobodys() -> None:
-    declared = cluster("srv-2", removed=("srv-2",))
-    gone = known()
-    gone["etcd"]["members"].pop(1)
-    del gone["nodes"]["srv-2"]
-    gone["passwords"].remove("srv-2")
-    assert k3s_removal_gate.still_in(state_of(("srv-1", gone)), declared, "srv-2") is None
-    assert k3s_removal_gate.still_in(state_of(("srv-1", UNKNOWN), ("srv-3", gone)), declared, "srv-2") is None
+    assert still_in(state_of(("srv-1", gone()))) is None
+    assert still_in(state_of(("srv-1", UNKNOWN), ("srv-3", gone()))) is None
     asked_in_vain = "no server could be asked whether it is out; bring one back, then apply again"
-    assert k3s_removal_gate.still_in(state_of(("srv-1", UNKNOWN)), declared, "srv-2") == asked_in_vain
-    assert k3s_removal_gate.still_in(state_of(("srv-2", gone)), declared, "srv-2") == asked_in_vain  # its own word
-    said = k3s_removal_gate.still_in(state_of(("srv-1", known())), declared, "srv-2")
+    assert still_in(state_of(("srv-1", UNKNOWN))) == asked_in_vain
+    assert still_in(state_of(("srv-2", gone()))) == asked_in_vain  # its own word
+    said = still_in(state_of(("srv-1", known())))
     assert said == "etcd still has the member srv-2-aaaaaaaa; see why it was not removed, then apply again"
+
+
+def test_a_server_of_another_cluster_cannot_say_that_data_are_nobodys() -> None:
+    assert still_in(state_of(("srv-1", gone())), authority=None) is None  # nothing that would be of a cluster
+    said = still_in(state_of(("srv-1", gone())), authority="of the one that was there before") or ""
+    assert said.startswith("its data belong to another cluster than the one of srv-1")
+    for own, told in ((UNKNOWN, "of this cluster"), ("of this cluster", UNKNOWN)):
+        said = still_in(state_of(("srv-1", gone()), authority=told), authority=own) or ""
+        assert said == "which cluster its data are of could not be read; see the error above"
