@@ -100,6 +100,7 @@ def cluster(declared: K3s) -> Cluster:
         snapshot_cron=declared.snapshot_cron,
         snapshots_kept=declared.snapshots_kept,
         s3_config_secret=S3_CONFIG_SECRET if declared.snapshot_bucket else "",
+        removed=tuple(host.data.get("k3s_removed") or ()),
         datastore=tuple(declared.datastore.endpoints) if declared.datastore else (),
         drain_timeout_s=declared.drain_timeout_s,
         apiserver_args=tuple(declared.apiserver_args),

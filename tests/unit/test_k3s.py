@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -176,6 +177,7 @@ def others(monkeypatch: pytest.MonkeyPatch) -> dict[str, bool | str]:
     """What the disks of other servers say; none of them works."""
     said: dict[str, bool | str] = {"srv-2": False, "srv-3": False}
     monkeypatch.setattr(k3s_founding, "_has_data", lambda name, external: said[name])
+    monkeypatch.setattr(k3s_founding, "host", SimpleNamespace(name="srv-1", state=SimpleNamespace(inventory=[])))
     monkeypatch.setattr(k3s_gate, "live", lambda host, node: iter(()))
     monkeypatch.setattr(k3s_founding, "ctx_host", type("C", (), {"get": staticmethod(lambda: None)}))
     return said
@@ -212,6 +214,30 @@ def test_a_server_that_cannot_be_asked_is_named(monkeypatch: pytest.MonkeyPatch)
         said = k3s_founding._has_data(name, external=False)
         assert isinstance(said, str)
         assert f"whether {name} has data of one could not be read" in said
+
+
+TRACES = {"member": None, "password": False}
+
+
+@pytest.mark.parametrize(
+    ("name", "traces", "said"),
+    [
+        ("old-1", {**TRACES, "member": "old-1-0123abcd"}, "old-1 is of one already; add servers to that one first"),
+        ("old-1", UNKNOWN, "whether old-1 has data of one could not be read"),
+        ("wrk-1", {**TRACES, "password": True}, "wrk-1 is of one already"),
+        ("srv-9", TRACES, "old-1 is in k3s_removed, so there has been one, and no such machine is in the inventory"),
+        ("old-1", TRACES, None),
+    ],
+)
+def test_nobody_founds_a_cluster_beside_the_one_whose_servers_are_all_replaced(
+    others: dict[str, bool | str], monkeypatch: pytest.MonkeyPatch, name: str, traces: Any, said: str | None
+) -> None:
+    data = {"node": SimpleNamespace(name=name)}
+    machine = SimpleNamespace(data=SimpleNamespace(get=data.get, **data), get_fact=lambda fact: traces)
+    monkeypatch.setattr(k3s_founding.host.state, "inventory", [machine])
+    removed = () if name == "wrk-1" else ("old-1",)
+    found = k3s_founding.founds(node(cluster=replace(CLUSTER, removed=removed)), NO_DATA)
+    assert found is True if said is None else said in str(found)
 
 
 @pytest.mark.parametrize(
