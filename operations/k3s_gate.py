@@ -44,6 +44,7 @@ def voters(node: Node, cluster: ClusterState) -> dict[str, bool]:
     With a datastore outside of K3s there are no votes: one server that answers is enough.
     """
     serving = {name: works(cluster["servers"].get(name)) for name in node.cluster.servers}
+    serving[node.node] = serving[node.node] or _votes(cluster["etcd"])
     members = cluster["etcd"]["members"]
     if node.cluster.datastore or members is None:
         return serving
@@ -54,6 +55,11 @@ def voters(node: Node, cluster: ClusterState) -> dict[str, bool]:
             known = owner in serving and owner not in found
             found[owner if known else member["name"] or member["id"]] = known and serving[owner]
     return found
+
+
+def _votes(etcd: EtcdAnswers) -> bool:
+    """Whether the etcd that was asked takes part in what is agreed on; its server's API may be broken all the same."""
+    return etcd["answers"] and etcd["leader_id"] is not None and not etcd["learner"]
 
 
 def arithmetic(node: Node, cluster: ClusterState) -> quorum.Verdict:
@@ -116,8 +122,8 @@ def before_restart(node: Node) -> FunctionCommand:
             cluster = asked_here(host, node)
             if isinstance(cluster, Unknown):
                 return "its API could not be asked"
-            if not works(cluster["servers"].get(name)):
-                return None  # what does not serve takes nothing away
+            if not (works(cluster["servers"].get(name)) or _votes(cluster["etcd"])):
+                return None  # what neither serves nor votes takes nothing away
             verdict = arithmetic(node, cluster)
             return unready(node, cluster, node.others) or (None if verdict.passed else verdict.arithmetic)
 

@@ -262,6 +262,27 @@ def test_a_restart_leaves_a_majority_of_those_who_vote(found: Any, passed: bool,
     assert (verdict.passed, arithmetic in verdict.arithmetic) == (passed, True), verdict
 
 
+def test_a_vote_is_gone_only_if_etcd_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One part of its API does not work, and its etcd is one of the two that are left."""
+    found = cluster("srv-3")
+    found["servers"]["srv-1"] = api(shutdown=False)
+    assert k3s_gate.arithmetic(node(), found).passed  # its etcd leads nowhere
+    found["etcd"]["leader_id"] = "1"
+    verdict = k3s_gate.arithmetic(node(), found)
+    assert (verdict.passed, "leaves 1 of 3 members" in verdict.arithmetic) == (False, True)
+    found["etcd"]["learner"] = True
+    assert k3s_gate.arithmetic(node(), found).passed
+    found["etcd"]["learner"] = False
+    host: Any = SimpleNamespace(
+        state=SimpleNamespace(is_executing=True), get_fact=lambda *a, **k: found, log_styled=lambda *a, **k: None
+    )
+    monkeypatch.setattr(k3s_gate, "WAIT_S", -1)
+    wait = k3s_gate.before_restart(node()).function
+    assert not wait(None, host, "srv-1")
+    found["etcd"]["leader_id"] = None
+    assert wait(None, host, "srv-1")
+
+
 def test_with_a_datastore_outside_one_server_that_answers_is_enough() -> None:
     outside = node(cluster=replace(CLUSTER, datastore=("https://10.1.0.1:2379",)))
     assert k3s_gate.arithmetic(outside, cluster("srv-3")).passed
