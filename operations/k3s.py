@@ -195,9 +195,11 @@ def _restarted(
             return
     yield from k3s_ready.said_stand_in(node)
     yield from k3s_ready.said_way(node, found, cluster)
-    yield k3s_gate.before_restart(node) if node.role == "server" else k3s_gate.servers_run(node)
+    gate = k3s_gate.before_restart if node.role == "server" else k3s_gate.servers_run
+    yield gate(node)
     if upgrade is not None:
         yield k3s_drain.drained(node, f"upgrade to {node.version}")
+        yield gate(node)  # minutes may have gone by
     yield from files
     yield _restart(node.unit)
     yield k3s_gate.after_start(node)
