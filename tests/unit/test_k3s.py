@@ -15,8 +15,9 @@ import yaml
 from facts.etcd import SILENT
 from facts.k3s import OPEN_LINES, open_lines
 from facts.k3s_api import DOWN, NodeState, ServerApi, arguments_of, node_of, readyz, servers_of
-from operations import k3s_drain, k3s_founding, k3s_gate, k3s_hardening, k3s_ready, k3s_registries
+from operations import k3s, k3s_drain, k3s_founding, k3s_gate, k3s_hardening, k3s_ready, k3s_registries
 from operations.k3s_config import Cluster, Node, Tokens, config_yaml, malformed, unit_text
+from unterbau.changes import recording
 from unterbau.domain.unknown import UNKNOWN
 from unterbau.secrets.hidden import Hidden
 
@@ -281,6 +282,26 @@ def test_a_vote_is_gone_only_if_etcd_says_so(monkeypatch: pytest.MonkeyPatch) ->
     assert not wait(None, host, "srv-1")
     found["etcd"]["leader_id"] = None
     assert wait(None, host, "srv-1")
+
+
+@pytest.mark.parametrize(
+    ("there", "rule"),
+    [
+        (node_state(version="v1.32.1+k3s1"), "versions of K3s follow each other"),
+        (node_state(version="v1.35.1+k3s1"), "versions of K3s follow each other"),
+        (node_state(arguments={"cluster-cidr": ["10.99.0.0/16"]}), "servers of K3s agree on what they must"),
+    ],
+)
+def test_a_server_that_was_down_starts_behind_the_same_rules(
+    monkeypatch: pytest.MonkeyPatch, there: NodeState, rule: str
+) -> None:
+    found = {"has_data": True, "active": "inactive", "node": None, "lab_machine": False}
+    monkeypatch.setattr(k3s_gate, "state_of", lambda host, node: found)
+    monkeypatch.setattr(k3s_gate, "live", lambda host, node: iter([{"nodes": {"srv-2": there}}]))
+    monkeypatch.setattr(k3s, "ctx_host", SimpleNamespace(get=lambda: None))
+    with recording() as record:
+        assert len(list(k3s.founded._inner(node(), TOKENS))) == 1  # type: ignore[attr-defined]
+    assert [(one.name, one.passed) for one in record.rules] == [(rule, False)]
 
 
 def test_with_a_datastore_outside_one_server_that_answers_is_enough() -> None:
