@@ -194,7 +194,7 @@ def _restarted(
         if cluster is None:
             yield from changes.refuse(f"cannot restart {node.unit} on {node.node}: who votes could not be read")
             return
-        verdict = k3s_gate.arithmetic(node, cluster)
+        verdict = k3s_gate.restartable(node, cluster)
         yield from changes.rule(QUORUM_RULE, passed=verdict.passed, arithmetic=verdict.arithmetic)
         if not verdict.passed:
             return

@@ -74,6 +74,23 @@ def arithmetic(node: Node, cluster: ClusterState) -> quorum.Verdict:
     return quorum.restart(found, node.node)
 
 
+def restartable(node: Node, cluster: ClusterState) -> quorum.Verdict:
+    """Whether the gate before its restart is open: the arithmetic, and all others that are members are as they should.
+
+    A server that has yet to join is not waited for: it does so after the restarts.
+    """
+    verdict = arithmetic(node, cluster)
+    takes_part = works(cluster["servers"].get(node.node)) or _votes(cluster["etcd"])
+    if not verdict.passed or not takes_part:
+        return verdict  # what neither serves nor votes takes nothing away
+    members = cluster["etcd"]["members"]
+    there = None if members is None else {node_of_member(one["name"]) for one in members}
+    reason = unready(node, cluster, [name for name in node.others if there is None or name in there])
+    return (
+        verdict if reason is None else quorum.Verdict(False, f"{verdict.arithmetic}, but {reason}; repair that first")
+    )
+
+
 def unready(node: Node, cluster: ClusterState, names: list[str]) -> str | None:
     """Why these servers are not all as they should be, as each server that answers says; None if they are."""
     for name in names:
@@ -122,10 +139,8 @@ def before_restart(node: Node) -> FunctionCommand:
             cluster = asked_here(host, node)
             if isinstance(cluster, Unknown):
                 return "its API could not be asked"
-            if not (works(cluster["servers"].get(name)) or _votes(cluster["etcd"])):
-                return None  # what neither serves nor votes takes nothing away
-            verdict = arithmetic(node, cluster)
-            return unready(node, cluster, node.others) or (None if verdict.passed else verdict.arithmetic)
+            verdict = restartable(node, cluster)
+            return None if verdict.passed else verdict.arithmetic
 
         return awaited(host, reason, f"cannot restart {node.unit} on {name}")
 

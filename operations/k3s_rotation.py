@@ -206,7 +206,7 @@ def _restarted(node: Node, why: str, restart: PyinfraCommand, before: Sequence[P
         if isinstance(cluster, Unknown):
             yield from changes.refuse(f"cannot restart {node.unit} on {node.node}: who votes could not be read")
             return
-        verdict = k3s_gate.arithmetic(node, cluster)
+        verdict = k3s_gate.restartable(node, cluster)
         yield from changes.rule(QUORUM_RULE, passed=verdict.passed, arithmetic=verdict.arithmetic)
         if not verdict.passed:
             return

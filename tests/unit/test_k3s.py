@@ -284,6 +284,24 @@ def test_a_vote_is_gone_only_if_etcd_says_so(monkeypatch: pytest.MonkeyPatch) ->
     assert wait(None, host, "srv-1")
 
 
+def test_the_plan_says_what_the_gate_would_wait_for() -> None:
+    """Four of five are enough for the quorum, but nothing restarts while one is down."""
+    five = node(cluster=replace(CLUSTER, servers={**SERVERS, "srv-4": "10.77.0.14", "srv-5": "10.77.0.15"}))
+    found = cluster(members=[member(f"{name}-0123abcd") for name in five.cluster.servers])
+    found["servers"] |= {"srv-4": api(dict.fromkeys(five.cluster.servers, node_state())), "srv-5": DOWN}
+    found["servers"] |= dict.fromkeys(SERVERS, found["servers"]["srv-4"])
+    assert k3s_gate.arithmetic(five, found).passed
+    verdict = k3s_gate.restartable(five, found)
+    assert (verdict.passed, "restarting srv-1 leaves 3 of 5 members, quorum needs 3, but srv-5 does not answer") == (
+        False,
+        verdict.arithmetic.partition(";")[0],
+    )
+    found["etcd"]["members"].pop()
+    assert k3s_gate.restartable(five, found).passed  # srv-5 has yet to join
+    found["servers"]["srv-1"] = DOWN
+    assert k3s_gate.restartable(five, found).passed
+
+
 @pytest.mark.parametrize(
     ("there", "rule"),
     [
@@ -359,3 +377,22 @@ def test_what_was_cordoned_by_somebody_else_gets_no_mark() -> None:
     assert "'unterbau.io/cordoned=upgrade to v1.34.4+k3s1'" in text
     back = k3s_drain.uncordon_command("x; reboot")
     assert back.index("uncordon 'x; reboot'") < back.index("unterbau.io/cordoned-")
+
+
+@pytest.mark.parametrize(("down", "at"), [((), "srv-1"), (("srv-1",), "srv-2")])
+def test_a_server_whose_own_api_is_broken_is_drained_at_another_one(
+    monkeypatch: pytest.MonkeyPatch, down: tuple[str, ...], at: str
+) -> None:
+    ran: list[str] = []
+
+    def machine(name: str) -> Any:
+        def run(command: Any, **_how: Any) -> tuple[bool, None]:
+            ran.append(name)
+            return True, None
+
+        state = SimpleNamespace(is_executing=True)
+        return SimpleNamespace(data={}, state=state, run_shell_command=run, get_fact=lambda *a, **k: cluster(*down))
+
+    monkeypatch.setattr(k3s_gate, "live_hosts", lambda host, node: iter([(machine("srv-2"), cluster())]))
+    assert k3s_drain.uncordoned(node()).function(None, machine("srv-1"), "srv-1")
+    assert ran == [at]
