@@ -88,7 +88,10 @@ def _disk(machine: Host) -> Disk | None:
         found = machine.get_fact(Traces)
     except (PyinfraError, OSError):
         return None  # a machine that does not answer is not an empty one
-    return None if isinstance(found, Unknown) else Disk(found["member"], found["password"])
+    if isinstance(found, Unknown):
+        return None
+    runs = any(active not in ("inactive", "failed") for active in found["active"].values())
+    return Disk(found["member"], found["password"], running=runs)
 
 
 def still_may_leave(cluster: Membership, node: str, member: Member) -> FunctionCommand:

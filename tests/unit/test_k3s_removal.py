@@ -192,6 +192,19 @@ def test_a_new_agent_under_an_old_name(run: Any, disks: dict[str, Disk]) -> None
     assert record.rules == []  # no vote is at stake
 
 
+def test_a_machine_on_which_k3s_runs_is_none_without_a_past(run: Any, disks: dict[str, Disk]) -> None:
+    """Somebody deleted its password: it works all the same."""
+    disks["wrk-1"] = Disk(None, password=False, running=True)
+    assert run(known(), cluster())[0] == []
+
+
+def test_a_disk_says_whether_k3s_runs() -> None:
+    for active, runs in (("active", True), ("activating", True), ("inactive", False), ("failed", False)):
+        traces = {"member": None, "password": False, "active": {"k3s.service": "inactive", "k3s-agent.service": active}}
+        disk = k3s_removal_gate._disk(SimpleNamespace(get_fact=lambda fact, told=traces: told))  # type: ignore[arg-type]
+        assert disk == Disk(None, password=False, running=runs)
+
+
 def test_a_member_that_no_node_speaks_of_is_removed_by_etcd_itself(run: Any) -> None:
     found = known()
     found["etcd"]["members"].append(member("srv-2-bbbbbbbb", "10.77.0.99", 9))
