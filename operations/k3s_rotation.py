@@ -192,9 +192,10 @@ def _new_key(node: Node, found: EncryptionState, due: bool) -> Commands:
     yield from _restarted(node, why, _restart(node), before)
 
 
-# It is done by the server, which goes on where the command has given up waiting: the gate after it sees the end.
+# It is done by the server, which goes on where the command has given up waiting: the gate after it sees the end. Only
+# the command's own limit is such an end: a timeout that the server answers with is a rotation that failed.
 ROTATE = (
-    f"said=$({K3S} secrets-encrypt rotate-keys 2>&1) || case $said in *imeout*|*deadline*) ;; "
+    f"said=$({K3S} secrets-encrypt rotate-keys 2>&1) || case $said in *Client.Timeout*) ;; "
     '*) echo "$said" >&2; exit 1;; esac'
 )
 

@@ -15,6 +15,8 @@ from operations import k3s_gate
 from operations.k3s_config import Node
 from unterbau.domain.unknown import Unknown
 
+GO_ON = "k3s secrets-encrypt reencrypt --force --skip"  # encrypts again whatever the stage. Source: K3s docs
+
 
 def acts(host: Host, node: Node) -> bool:
     """Whether it is this server that asks K3s: the first of this run whose etcd answers, and whose token is in use.
@@ -94,7 +96,9 @@ def until_encrypted(node: Node) -> FunctionCommand:
             found = host.get_fact(Encryption)
             if isinstance(found, (str, Unknown)) or found is None:
                 return "it could not be asked how Secrets are encrypted"
-            return None if found["stage"] in ("start", "reencrypt_finished") else f"the stage is {found['stage']}"
+            if found["stage"] in ("start", "reencrypt_finished"):
+                return None
+            return f"the stage is {found['stage']}; if it stands still: `{GO_ON}`"
 
         return k3s_gate.awaited(host, reason, f"cannot restart K3s on {name}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -131,6 +132,28 @@ def test_a_server_that_does_not_tell_how_secrets_are_encrypted_restarts_first(
     commands = [str(command.args) for command in made]
     assert bool(said) == (reason is not None)
     assert ["found that it runs and does not tell" in one for one in commands] == ([] if reason else [True])
+
+
+@pytest.mark.parametrize(
+    ("said", "goes_on"),
+    [
+        ("net/http: request canceled (Client.Timeout exceeded while awaiting headers)", True),
+        ("see server log for details: etcdserver: request timed out, deadline exceeded: timeout", False),
+    ],
+)
+def test_only_the_commands_own_limit_is_no_failure(said: str, goes_on: bool) -> None:
+    asked = f"{k3s_rotation.K3S} secrets-encrypt rotate-keys"
+    script = k3s_rotation.ROTATE.replace(asked, f"sh -c 'echo \"{said}\"; exit 1'")
+    assert (subprocess.run(["sh", "-c", script], check=False, capture_output=True).returncode == 0) == goes_on
+
+
+def test_an_encryption_that_stands_still_is_told_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(k3s_rotation_gate.k3s_gate, "WAIT_S", -1)
+    found = {"stage": "reencrypt_active"}
+    said: list[str] = []
+    host = SimpleNamespace(get_fact=lambda fact: found, log_styled=lambda sentence, **how: said.append(sentence))
+    assert not k3s_rotation_gate.until_encrypted(server("srv-1")).function(None, host, "srv-1")
+    assert "if it stands still: `k3s secrets-encrypt reencrypt --force --skip`" in said[0]
 
 
 def test_nobody_goes_on_before_the_cluster_is_under_the_new_token(monkeypatch: pytest.MonkeyPatch) -> None:
