@@ -55,6 +55,7 @@ def test_what_ends_soon() -> None:
         "/a.crt": "2027-01-20T00:00:00Z",
         "/b.crt": "2027-01-22T00:00:00Z",
         "/server-ca.crt": "2026-11-23T00:00:00Z",
+        "/client-ca.nochain.crt": "2026-11-23T00:00:00Z",
     }
     assert list(ending(ends, now, 60)) == ["/a.crt"]
     assert list(ending(ends, now, 1)) == []
