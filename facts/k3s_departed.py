@@ -11,13 +11,13 @@ from pyinfra.api.exceptions import FactProcessError
 from typing_extensions import override
 
 from facts.etcd import EtcdAnswers, answers, asking
-from facts.k3s_api import ADMIN, DATA, KUBELET, NodeState, ServerApi, asking_servers, curl, line_of, servers_of
+from facts.k3s_api import ADMIN, DATA, NodeState, ServerApi, asking_servers, curl, line_of, servers_of
 from unterbau.domain.unknown import UNKNOWN, Unknown
 
 PASSWORD = "/etc/rancher/node/password"  # noqa: S105  # where a node keeps its own
 PASSWORD_SECRET = ".node-password.k3s"  # noqa: S105  # follows a node's name in that of its Secret in kube-system
 ETCD = f"{DATA}/server/db/etcd"
-AUTHORITIES = (f"{ADMIN.folder}/server-ca.crt", f"{KUBELET.folder}/server-ca.crt")  # a server's, an agent's
+AUTHORITIES = (f"{ADMIN.folder}/server-ca.crt", f"{DATA}/agent/server-ca.crt")  # a server's, an agent's
 DIGEST_LENGTH = 64  # of SHA-256, in hex
 UNITS = ("k3s.service", "k3s-agent.service")
 HOLD = "unterbau-leaving.conf"  # a drop-in below /run/systemd/system/UNIT.d: the unit is not started again
