@@ -24,7 +24,7 @@ S3_CONFIG_SECRET = "k3s-etcd-snapshot-s3"  # noqa: S105  # the name of an object
 @deploy("k3s")
 def k3s_servers() -> None:
     """On each server. Who founds the cluster and who joins it, the operations know."""
-    node, tokens = _prepared("server"), _tokens(server=True)
+    node, tokens = _prepared("server"), tokens_of(server=True)
     operations.founded(node=node, tokens=tokens, name="first start")
     operations.server(node=node, tokens=tokens, name="servers", _serial=True)
     k3s_node.described(node=node, name="labels and taints")
@@ -35,7 +35,7 @@ def k3s_servers() -> None:
 @deploy("k3s agents")
 def k3s_agents() -> None:
     """On each agent, after every server."""
-    node, tokens = _prepared("agent"), _tokens(server=False)
+    node, tokens = _prepared("agent"), tokens_of(server=False)
     operations.joined(node=node, tokens=tokens, name="start")
     operations.agent(node=node, tokens=tokens, name="agents", _serial=True)
     k3s_node.described(node=node, name="labels and taints")
@@ -118,6 +118,7 @@ def cluster(declared: K3s) -> Cluster:
         snapshot_cron=declared.snapshot_cron,
         snapshots_kept=declared.snapshots_kept,
         s3_config_secret=S3_CONFIG_SECRET if declared.snapshot_bucket else "",
+        removed=tuple(host.data.get("k3s_removed") or ()),
         datastore=tuple(declared.datastore.endpoints) if declared.datastore else (),
         drain_timeout_s=declared.drain_timeout_s,
         apiserver_args=tuple(declared.apiserver_args),
@@ -132,7 +133,7 @@ def version_of(binary: Artifact) -> str:
     return f"v{binary.version.removeprefix('v')}"
 
 
-def _tokens(*, server: bool) -> Tokens:
+def tokens_of(*, server: bool) -> Tokens:
     """An agent never gets the servers' token: whoever has it reads every secret of the cluster."""
     declared: K3s = host.data.k3s
     return Tokens(

@@ -37,7 +37,10 @@ def certificates_and_keys() -> None:
     k3s_rotation.certificates(node=node, within_days=within_days, name="certificates of K3s", _serial=True)
     if node.role == "server":
         not_before = declared.encryption_key_not_before
-        k3s_rotation.encryption_key(node=node, not_before=not_before, name="key of Secrets", _serial=True)
+        tokens = k3s.tokens_of(server=True)
+        k3s_rotation.encryption_key(
+            node=node, not_before=not_before, tokens=tokens, name="key of Secrets", _serial=True
+        )
 
 
 def _node() -> Node:

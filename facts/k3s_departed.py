@@ -19,6 +19,8 @@ from unterbau.domain.unknown import UNKNOWN, Unknown
 PASSWORD = "/etc/rancher/node/password"  # noqa: S105  # where a node keeps its own
 PASSWORD_SECRET = ".node-password.k3s"  # noqa: S105  # follows a node's name in that of its Secret in kube-system
 ETCD = f"{DATA}/server/db/etcd"
+AUTHORITIES = (f"{ADMIN.folder}/server-ca.crt", f"{DATA}/agent/server-ca.crt")  # a server's, an agent's
+DIGEST_LENGTH = 64  # of SHA-256, in hex
 UNITS = ("k3s.service", "k3s-agent.service")
 HOLD = "unterbau-leaving.conf"  # a drop-in below /run/systemd/system/UNIT.d: the unit is not started again
 # Of a Secret only what it is called: the answer has no value in it. Source: Kubernetes API concepts, partial metadata.
@@ -74,6 +76,27 @@ def _passwords(text: str) -> list[str] | None:
     except (ValueError, KeyError, TypeError):
         return None  # no answer, an error, or one that was cut off
     return sorted(name.removesuffix(PASSWORD_SECRET) for name in names if name.endswith(PASSWORD_SECRET))
+
+
+class Authority(FactBase[str | Unknown | None]):
+    """Which cluster this machine is of: the digest of its servers' authority; None if it has none."""
+
+    @override
+    @staticmethod
+    def default() -> str | Unknown | None:
+        return UNKNOWN
+
+    @override
+    def command(self) -> str:
+        each = "if test -s $f; then sha256sum < $f || exit 1; exit 0; fi"
+        return f"for f in {' '.join(AUTHORITIES)}; do {each}; done; echo none"
+
+    @override
+    def process(self, output: list[str]) -> str | Unknown | None:
+        said = output[0].split(" ")[0] if output else ""
+        if said != "none" and len(said) != DIGEST_LENGTH:
+            raise FactProcessError(f"cannot read which cluster this machine is of: found {output[:1]}")
+        return None if said == "none" else said
 
 
 class TracesState(TypedDict):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 from pyinfra.api import FactBase
 from pyinfra.api.exceptions import FactProcessError
@@ -70,6 +70,10 @@ def _hashes(text: str) -> list[str] | None:
     return sorted(key.removeprefix(PREFIX) for key in keys)
 
 
+Untold = Literal["untold"]
+UNTOLD: Untold = "untold"
+
+
 class EncryptionState(TypedDict):
     """How Secrets are encrypted, as this server tells. `key` is a name, never a key."""
 
@@ -79,24 +83,30 @@ class EncryptionState(TypedDict):
     alike: bool  # all servers have the same keys
 
 
-class Encryption(FactBase[EncryptionState | Unknown | None]):
-    """How Secrets are encrypted; None where no server runs, UNKNOWN if one runs and does not tell."""
+class Encryption(FactBase[EncryptionState | Untold | Unknown | None]):
+    """How Secrets are encrypted; None where no server runs, UNTOLD if one runs and does not say it.
+
+    One that does not is what a killed rotation of the token leaves: it still knows the password before. Its plan has
+    to be made all the same, for its restart is in it.
+    """
 
     @override
     @staticmethod
-    def default() -> EncryptionState | Unknown | None:
+    def default() -> EncryptionState | Untold | Unknown | None:
         return UNKNOWN
 
     @override
     def command(self) -> str:
-        return f"if systemctl is-active --quiet {UNIT}; then {STATUS}; else echo null; fi"
+        return f"if systemctl is-active --quiet {UNIT}; then {STATUS} || echo {UNTOLD}; else echo null; fi"
 
     @override
-    def process(self, output: list[str]) -> EncryptionState | Unknown | None:
+    def process(self, output: list[str]) -> EncryptionState | Untold | Unknown | None:
         text = "\n".join(output)
         if text.strip() == "null":
             return None
         said = _json(text)
+        if "stage" not in said and UNTOLD in output:
+            return UNTOLD
         if "stage" not in said:
             raise FactProcessError(f"cannot read how Secrets are encrypted: found {text[:200]!r}")
         return {

@@ -11,6 +11,7 @@ from pyinfra.context import ctx_host
 
 from facts.k3s import CONFIG, ClusterState
 from facts.k3s import Node as Found
+from facts.k3s_api import ETCD_HEALTH, curl
 from operations import config_file, k3s_drain, k3s_founding, k3s_gate, k3s_ready
 from operations.config_file import Commands
 from operations.k3s_config import Node, Tokens
@@ -51,10 +52,15 @@ def founded(node: Node, tokens: Tokens) -> Commands:
     if not founds and (k3s_ready.runs(found) or not found["has_data"]):
         host.noop("the cluster is there" if found["has_data"] else f"{node.node} joins the cluster")
         return
+    cluster = next(k3s_gate.live(ctx_host.get(), node), None)
+    if (rule := k3s_ready.broken(node, found, cluster)) is not None:
+        yield from changes.rule(rule[0], passed=False, arithmetic=rule[1])
+        return
     ready = k3s_ready.ready_of(ctx_host.get(), node, tokens, found, founding=founds)
     if isinstance(ready, str):
         yield from changes.refuse(ready)
         return
+    yield from k3s_ready.said_way(node, found, cluster)
     if founds:
         changes.attribute("K3s cluster", None, f"founded by {node.node}")
     yield from _started(ready)
@@ -131,10 +137,9 @@ def _unread() -> Iterator[PyinfraCommand]:
 
 def _converged(node: Node, tokens: Tokens, found: Found) -> Commands:
     cluster = k3s_ready.cluster_of(ctx_host.get(), node, found)
-    for rule, sentence in k3s_ready.forbidden(node, found, cluster).items():
-        if sentence is not None:
-            yield from changes.rule(rule, passed=False, arithmetic=sentence)
-            return
+    if (rule := k3s_ready.broken(node, found, cluster)) is not None:
+        yield from changes.rule(rule[0], passed=False, arithmetic=rule[1])
+        return
     ready = k3s_ready.ready_of(ctx_host.get(), node, tokens, found)
     if isinstance(ready, str):
         yield from changes.refuse(ready)
@@ -180,7 +185,7 @@ def _started(ready: Ready, gate: PyinfraCommand | None = None) -> Iterator[Pyinf
         yield gate
     yield from files
     again = found["active"] not in ("inactive", "failed") and k3s_ready.restart_reason(ready) is not None
-    yield _restart(node.unit) if again else _start(node.unit)
+    yield _restart_without_vote(node.unit) if again else _start(node.unit)
     yield k3s_gate.after_start(node)
 
 
@@ -196,15 +201,17 @@ def _restarted(
         if cluster is None:
             yield from changes.refuse(f"cannot restart {node.unit} on {node.node}: who votes could not be read")
             return
-        verdict = k3s_gate.arithmetic(node, cluster)
+        verdict = k3s_gate.restartable(node, cluster)
         yield from changes.rule(QUORUM_RULE, passed=verdict.passed, arithmetic=verdict.arithmetic)
         if not verdict.passed:
             return
     yield from k3s_ready.said_stand_in(node)
     yield from k3s_ready.said_way(node, found, cluster)
-    yield k3s_gate.before_restart(node) if node.role == "server" else k3s_gate.servers_run(node)
+    gate = k3s_gate.before_restart if node.role == "server" else k3s_gate.servers_run
+    yield gate(node)
     if upgrade is not None:
         yield k3s_drain.drained(node, f"upgrade to {node.version}")
+        yield gate(node)  # minutes may have gone by
     yield from files
     yield _restart(node.unit)
     yield k3s_gate.after_start(node)
@@ -218,9 +225,19 @@ def _start(unit: str) -> StringCommand:
 
 
 def _restart(unit: str) -> StringCommand:
+    return StringCommand(_restarting(unit))
+
+
+def _restart_without_vote(unit: str) -> StringCommand:
+    """One that is on its way up and takes part in the quorum is left alone: the next apply restarts it, in its turn."""
+    votes = f"{curl()} --fail --output /dev/null {ETCD_HEALTH.partition('?')[0]}"
+    return StringCommand(f"if {votes}; then echo '{unit} votes: not restarted now'; exit 0; fi; {_restarting(unit)}")
+
+
+def _restarting(unit: str) -> str:
     """Until the former process is gone: it still answers while it takes its leave, and no gate may believe it."""
     pid = f"systemctl show --value -p MainPID {unit}"
-    return StringCommand(
+    return (
         f"before=$({pid}); systemctl reset-failed {unit} 2>/dev/null; systemctl restart --no-block {unit}; "
         f"for try in $(seq {STOP_TRIES}); do "
         f'[ "$before" != 0 ] && [ "$({pid})" = "$before" ] || exit 0; sleep 0.2; done; '

@@ -49,6 +49,7 @@ class Cluster:
     snapshot_cron: str = "0 */6 * * *"
     snapshots_kept: int = 8
     s3_config_secret: str = ""  # the Secret of kube-system that says where snapshots go; "" = on the servers only
+    removed: Sequence[str] = ()  # names of nodes that are to leave or have left
     datastore: Sequence[str] = ()  # endpoints of an etcd outside of K3s; () = the servers' own
     drain_timeout_s: int = 300
     apiserver_args: Sequence[str] = ()

@@ -18,6 +18,7 @@ from facts.k3s import KUBECONFIG
 from facts.k3s_api import CORDON
 from operations import k3s_gate
 from operations.k3s_config import Node
+from unterbau.domain.unknown import UNKNOWN, Unknown
 
 KUBECTL = f"/usr/local/bin/k3s kubectl --kubeconfig {KUBECONFIG}"
 
@@ -63,8 +64,9 @@ def uncordoned(node: Node) -> FunctionCommand:
 
 
 def at_a_server(host: Host, node: Node, command: str, failing: str, hint: str) -> bool:
-    """Run it on this host if it is a server, else on the first that works."""
-    at = host if node.role == "server" else next((one for one, _ in k3s_gate.live_hosts(host, node)), None)
+    """Run it on this host if it is a server whose API works, else on the first that works; at last on itself."""
+    own = host if node.role == "server" else None
+    at = host if _works(host, node) else next((one for one, _ in k3s_gate.live_hosts(host, node)), own)
     if at is None:
         k3s_gate.say(host, f"{failing}: no server works; bring one back, then apply again")
         return False
@@ -72,6 +74,11 @@ def at_a_server(host: Host, node: Node, command: str, failing: str, hint: str) -
     if not done:
         k3s_gate.say(host, f"{failing}: {hint}: {' '.join(output.stderr_lines[-3:])}")
     return bool(done)
+
+
+def _works(host: Host, node: Node) -> bool:
+    found = k3s_gate.asked_here(host, node) if node.role == "server" else UNKNOWN
+    return not isinstance(found, Unknown) and k3s_gate.works(found["servers"].get(node.node))
 
 
 def _command(step: Callable[..., bool], shown: str) -> FunctionCommand:

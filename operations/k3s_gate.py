@@ -44,6 +44,7 @@ def voters(node: Node, cluster: ClusterState) -> dict[str, bool]:
     With a datastore outside of K3s there are no votes: one server that answers is enough.
     """
     serving = {name: works(cluster["servers"].get(name)) for name in node.cluster.servers}
+    serving[node.node] = serving[node.node] or _votes(cluster["etcd"])
     members = cluster["etcd"]["members"]
     if node.cluster.datastore or members is None:
         return serving
@@ -56,6 +57,11 @@ def voters(node: Node, cluster: ClusterState) -> dict[str, bool]:
     return found
 
 
+def _votes(etcd: EtcdAnswers) -> bool:
+    """Whether the etcd that was asked takes part in what is agreed on; its server's API may be broken all the same."""
+    return etcd["answers"] and etcd["leader_id"] is not None and not etcd["learner"]
+
+
 def arithmetic(node: Node, cluster: ClusterState) -> quorum.Verdict:
     """Whether this server may be restarted, as far as all of them and its etcd say."""
     found = voters(node, cluster)
@@ -66,6 +72,23 @@ def arithmetic(node: Node, cluster: ClusterState) -> quorum.Verdict:
         answer = f"{', '.join(left) or 'no other server'} would answer while {node.node} restarts"
         return quorum.Verdict(bool(left) or len(found) == 1 or not found[node.node], answer)
     return quorum.restart(found, node.node)
+
+
+def restartable(node: Node, cluster: ClusterState) -> quorum.Verdict:
+    """Whether the gate before its restart is open: the arithmetic, and all others that are members are as they should.
+
+    A server that has yet to join is not waited for: it does so after the restarts.
+    """
+    verdict = arithmetic(node, cluster)
+    takes_part = works(cluster["servers"].get(node.node)) or _votes(cluster["etcd"])
+    if not verdict.passed or not takes_part:
+        return verdict  # what neither serves nor votes takes nothing away
+    members = cluster["etcd"]["members"]
+    there = None if members is None else {node_of_member(one["name"]) for one in members}
+    reason = unready(node, cluster, [name for name in node.others if there is None or name in there])
+    return (
+        verdict if reason is None else quorum.Verdict(False, f"{verdict.arithmetic}, but {reason}; repair that first")
+    )
 
 
 def unready(node: Node, cluster: ClusterState, names: list[str]) -> str | None:
@@ -116,10 +139,8 @@ def before_restart(node: Node) -> FunctionCommand:
             cluster = asked_here(host, node)
             if isinstance(cluster, Unknown):
                 return "its API could not be asked"
-            if not works(cluster["servers"].get(name)):
-                return None  # what does not serve takes nothing away
-            verdict = arithmetic(node, cluster)
-            return unready(node, cluster, node.others) or (None if verdict.passed else verdict.arithmetic)
+            verdict = restartable(node, cluster)
+            return None if verdict.passed else verdict.arithmetic
 
         return awaited(host, reason, f"cannot restart {node.unit} on {name}")
 

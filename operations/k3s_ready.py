@@ -173,6 +173,12 @@ def forbidden(node: Node, found: Found, cluster: ClusterState | None) -> dict[st
     }
 
 
+def broken(node: Node, found: Found, cluster: ClusterState | None) -> tuple[str, str] | None:
+    """The first rule that does not let this be, and why."""
+    rules = forbidden(node, found, cluster).items()
+    return next(((rule, sentence) for rule, sentence in rules if sentence is not None), None)
+
+
 def skewed(node: Node, found: Found, cluster: ClusterState | None) -> Verdict | None:
     """Whether this version may follow those that run; None if all run it.
 

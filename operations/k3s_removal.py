@@ -69,6 +69,11 @@ def departed(cluster: Membership, *, node: str) -> Commands:
     if acting != node:
         host.noop(f"{acting} sees to it" if acting else "no server's API is ready: nobody can be removed")
         return
+    if (silent := gate.untold(found)) is not None:
+        yield from changes.refuse(
+            f"cannot say who leaves: {node} works, and yet {silent}; see `journalctl -u k3s` there, then apply again"
+        )
+        return
     members = gate.members_of(found)
     seen = _findings(found, members, cluster)
     goers = _goers(found, members, seen)

@@ -14,7 +14,7 @@ from pyinfra.api.host import Host
 from pyinfra.api.state import State
 
 from facts.etcd import Member as Found
-from facts.k3s_departed import Known, KnownState, Traces
+from facts.k3s_departed import Authority, Known, KnownState, Traces
 from unterbau.domain.etcd_membership import Disk, Member, removal
 from unterbau.domain.unknown import Unknown
 
@@ -88,7 +88,10 @@ def _disk(machine: Host) -> Disk | None:
         found = machine.get_fact(Traces)
     except (PyinfraError, OSError):
         return None  # a machine that does not answer is not an empty one
-    return None if isinstance(found, Unknown) else Disk(found["member"], found["password"])
+    if isinstance(found, Unknown):
+        return None
+    runs = any(active not in ("inactive", "failed") for active in found["active"].values())
+    return Disk(found["member"], found["password"], running=runs)
 
 
 def still_may_leave(cluster: Membership, node: str, member: Member) -> FunctionCommand:
@@ -98,6 +101,8 @@ def still_may_leave(cluster: Membership, node: str, member: Member) -> FunctionC
         found = known(host, cluster, node)
         if isinstance(found, Unknown):
             return _fail(host, f"cannot remove {label}: the members could not be read; see the error above")
+        if (silent := untold(found)) is not None:
+            return _fail(host, f"cannot remove {label}: {silent}; see `journalctl -u k3s`, then apply again")
         there = members_of(found)
         now = next((one for one in there if one.id == member.id), None)
         verdict = None if now is None else removal(there, now)
@@ -130,13 +135,19 @@ def until_gone(cluster: Membership, node: str, name: str, ids: Collection[str], 
     return _command(wait_until_it_is_out, name)
 
 
-def there(found: KnownState, name: str, ids: Collection[str], all_of_it: bool) -> str | None:
-    """What of this node is still in the cluster, in words; None if nothing is. Not to know is not to be out."""
+def untold(found: KnownState) -> str | None:
+    """Who of the cluster does not tell, in words; None if all do. Nobody may be taken for gone who was not listed."""
     if found["nodes"] is None or found["passwords"] is None:
         return "its API does not answer"
+    return "its etcd does not answer" if found["etcd"]["set_up"] and found["etcd"]["members"] is None else None
+
+
+def there(found: KnownState, name: str, ids: Collection[str], all_of_it: bool) -> str | None:
+    """What of this node is still in the cluster, in words; None if nothing is. Not to know is not to be out."""
+    silent = untold(found)
+    if silent is not None or found["nodes"] is None or found["passwords"] is None:
+        return silent
     left = [one.label for one in members_of(found) if one.id in ids or (all_of_it and one.node == name)]
-    if found["etcd"]["set_up"] and found["etcd"]["members"] is None:
-        return "its etcd does not answer"
     if left:
         return f"etcd still has the member {left[0]}"
     if all_of_it and name in found["nodes"]:
@@ -148,14 +159,14 @@ def is_out(cluster: Membership, name: str) -> FunctionCommand:
     """Whether a server that serves says that nothing of `name` is in the cluster: then its data are nobody's."""
 
     def ask_whether_it_is_out(state: State, host: Host, name: str) -> bool:
-        said = still_in(state, cluster, name)
+        said = still_in(state, cluster, name, host)
         return said is None or _fail(host, f"cannot wipe {name}: {said}")
 
     return _command(ask_whether_it_is_out, name)
 
 
-def still_in(state: State, cluster: Membership, name: str) -> str | None:
-    """Why the data of `name` may not be wiped, as words; None if a server says that it is out."""
+def still_in(state: State, cluster: Membership, name: str, machine: Host) -> str | None:
+    """Why the data of `name`, on this machine, may not be wiped, as words; None if a server says that it is out."""
     for server in state.inventory:
         node = server.data.get("node")
         if node is None or node.name not in cluster.servers or server not in state.active_hosts:
@@ -166,8 +177,27 @@ def still_in(state: State, cluster: Membership, name: str) -> str | None:
             continue
         if not isinstance(found, Unknown) and serves(found, node.name):
             left = there(found, name, (), all_of_it=True)
-            return None if left is None else f"{left}; see why it was not removed, then apply again"
+            if left is None:
+                return _stranger(machine, server, node.name)
+            return f"{left}; see why it was not removed, then apply again"
     return "no server could be asked whether it is out; bring one back, then apply again"
+
+
+def _stranger(machine: Host, server: Host, name: str) -> str | None:
+    """Why the word of this server is none about this machine, whose cluster may be another one; None if it is."""
+    try:
+        own: str | Unknown | None = machine.get_fact(Authority)
+        told: str | Unknown | None = server.get_fact(Authority)
+    except (PyinfraError, OSError) as error:
+        return f"which cluster its data are of could not be read ({error}); bring it back, then apply again"
+    if isinstance(own, Unknown) or isinstance(told, Unknown):
+        return "which cluster its data are of could not be read; see the error above"
+    if own in (None, told):
+        return None
+    return (
+        f"its data belong to another cluster than the one of {name}, which says that it is out: their authorities "
+        "differ; see which of the two is alive, and wipe by hand what is nobody's"
+    )
 
 
 def _fail(host: Host, sentence: str) -> bool:

@@ -10,10 +10,10 @@ from pyinfra.api import HiddenValue, StringCommand, operation
 from pyinfra.api.command import PyinfraCommand
 
 from facts.k3s_api import ADMIN
-from facts.k3s_rotation import Encryption, EncryptionState, Token
-from operations import k3s_gate, k3s_rotation_gate
+from facts.k3s_rotation import STATUS, Encryption, EncryptionState, Token
+from operations import k3s_gate, k3s_ready, k3s_rotation_gate
 from operations.config_file import Commands
-from operations.k3s_config import Node
+from operations.k3s_config import Node, Tokens
 from unterbau import changes
 from unterbau.domain import k3s_rotation
 from unterbau.domain.etcd import begun, token_hash
@@ -141,7 +141,7 @@ def certificates(node: Node, *, within_days: int) -> Commands:
 
 
 @operation()
-def encryption_key(node: Node, *, not_before: str) -> Commands:
+def encryption_key(node: Node, *, not_before: str, tokens: Tokens | None = None) -> Commands:
     """Secrets are encrypted with a key that is not older, on every server. Called with `_serial=True`.
 
     The first server makes the key and encrypts every Secret with it; then one after the other is restarted, which is
@@ -150,10 +150,14 @@ def encryption_key(node: Node, *, not_before: str) -> Commands:
     Args:
         node: this server.
         not_before: a date, UTC; "" if keys are not made anew.
+        tokens: what the layer k3s configures it with: says whether this server restarts in this very apply.
     """
     found = host.get_fact(Encryption)
     if isinstance(found, Unknown):
         yield from changes.refuse(f"cannot see how Secrets are encrypted on {node.node}: see the error above")
+        return
+    if isinstance(found, str):
+        yield from _untold(node, tokens)
         return
     if found is None or not found["enabled"]:
         host.noop("no server runs here yet" if found is None else "Secrets are not encrypted: nothing to make anew")
@@ -163,6 +167,19 @@ def encryption_key(node: Node, *, not_before: str) -> Commands:
         host.noop(f"Secrets are encrypted with {found['key']}")
         return
     yield from _new_key(node, found, due)
+
+
+def _untold(node: Node, tokens: Tokens | None) -> Commands:
+    """One that still runs with an earlier token is restarted by the layer k3s, and tells afterwards."""
+    found = k3s_gate.state_of(host, node)
+    ready = None if isinstance(found, Unknown) or tokens is None else k3s_ready.ready_of(host, node, tokens, found)
+    if isinstance(ready, k3s_ready.Ready) and k3s_ready.restart_reason(ready) is not None:
+        host.noop(f"{node.node} restarts first: it does not tell how Secrets are encrypted")
+        return
+    yield from changes.refuse(
+        f"cannot see how Secrets are encrypted on {node.node}: found that it runs and does not tell; "
+        f"see `{STATUS}` there, then apply again"
+    )
 
 
 def _new_key(node: Node, found: EncryptionState, due: bool) -> Commands:
@@ -178,9 +195,10 @@ def _new_key(node: Node, found: EncryptionState, due: bool) -> Commands:
     yield from _restarted(node, why, _restart(node), before)
 
 
-# It is done by the server, which goes on where the command has given up waiting: the gate after it sees the end.
+# It is done by the server, which goes on where the command has given up waiting: the gate after it sees the end. Only
+# the command's own limit is such an end: a timeout that the server answers with is a rotation that failed.
 ROTATE = (
-    f"said=$({K3S} secrets-encrypt rotate-keys 2>&1) || case $said in *imeout*|*deadline*) ;; "
+    f"said=$({K3S} secrets-encrypt rotate-keys 2>&1) || case $said in *Client.Timeout*) ;; "
     '*) echo "$said" >&2; exit 1;; esac'
 )
 
@@ -192,7 +210,7 @@ def _restarted(node: Node, why: str, restart: PyinfraCommand, before: Sequence[P
         if isinstance(cluster, Unknown):
             yield from changes.refuse(f"cannot restart {node.unit} on {node.node}: who votes could not be read")
             return
-        verdict = k3s_gate.arithmetic(node, cluster)
+        verdict = k3s_gate.restartable(node, cluster)
         yield from changes.rule(QUORUM_RULE, passed=verdict.passed, arithmetic=verdict.arithmetic)
         if not verdict.passed:
             return

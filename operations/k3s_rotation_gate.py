@@ -10,15 +10,25 @@ from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.host import Host
 from pyinfra.api.state import State
 
-from facts.k3s_rotation import Encryption, Token
+from facts.k3s_rotation import Encryption, Token, TokenState
 from operations import k3s_gate
 from operations.k3s_config import Node
 from unterbau.domain.unknown import Unknown
 
+GO_ON = "k3s secrets-encrypt reencrypt --force --skip"  # encrypts again whatever the stage. Source: K3s docs
+
 
 def acts(host: Host, node: Node) -> bool:
-    """Whether it is this server that asks K3s: the first of this run whose etcd answers."""
-    return bool(_keys(host)) and not any(_keys(other) for other in _others(host, node, before=True))
+    """Whether it is this server that asks K3s: the first of this run whose etcd answers, and whose token is in use.
+
+    One that a killed run left with an earlier token would not be believed.
+    """
+    return _can_ask(host) and not any(_can_ask(other) for other in _others(host, node, before=True))
+
+
+def _can_ask(server: Host) -> bool:
+    found = _token(server)
+    return found is not None and found["own"] in (found["cluster"] or ())
 
 
 def makes_key(host: Host, node: Node) -> bool:
@@ -31,7 +41,7 @@ def _runs(server: Host) -> bool:
         found = server.get_fact(Encryption)
     except (PyinfraError, OSError):
         return False
-    return found is not None and not isinstance(found, Unknown)
+    return found is not None and not isinstance(found, (str, Unknown))
 
 
 def told(host: Host, node: Node) -> list[str] | None:
@@ -51,11 +61,16 @@ def _others(host: Host, node: Node, *, before: bool = False) -> Iterator[Host]:
 
 
 def _keys(server: Host) -> list[str] | None:
+    found = _token(server)
+    return None if found is None else found["cluster"]
+
+
+def _token(server: Host) -> TokenState | None:
     try:
-        found = server.get_fact(Token)
+        found: TokenState | Unknown = server.get_fact(Token)
     except (PyinfraError, OSError):
         return None
-    return None if isinstance(found, Unknown) else found["cluster"]
+    return None if isinstance(found, Unknown) else found
 
 
 def until_known(node: Node, digest: str, version: int) -> FunctionCommand:
@@ -79,9 +94,11 @@ def until_encrypted(node: Node) -> FunctionCommand:
     def wait_for_the_last_secret(state: State, host: Host, name: str) -> bool:  # noqa: ARG001  # pyinfra wants both
         def reason() -> str | None:
             found = host.get_fact(Encryption)
-            if isinstance(found, Unknown) or found is None:
+            if isinstance(found, (str, Unknown)) or found is None:
                 return "it could not be asked how Secrets are encrypted"
-            return None if found["stage"] in ("start", "reencrypt_finished") else f"the stage is {found['stage']}"
+            if found["stage"] in ("start", "reencrypt_finished"):
+                return None
+            return f"the stage is {found['stage']}; if it stands still: `{GO_ON}`"
 
         return k3s_gate.awaited(host, reason, f"cannot restart K3s on {name}")
 

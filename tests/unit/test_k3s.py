@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -14,8 +15,9 @@ import yaml
 from facts.etcd import SILENT
 from facts.k3s import OPEN_LINES, open_lines
 from facts.k3s_api import DOWN, NodeState, ServerApi, arguments_of, node_of, readyz, servers_of
-from operations import k3s_drain, k3s_founding, k3s_gate, k3s_hardening, k3s_ready, k3s_registries
+from operations import k3s, k3s_drain, k3s_founding, k3s_gate, k3s_hardening, k3s_ready, k3s_registries
 from operations.k3s_config import Cluster, Node, Tokens, config_yaml, malformed, unit_text
+from unterbau.changes import recording
 from unterbau.domain.unknown import UNKNOWN
 from unterbau.secrets.hidden import Hidden
 
@@ -176,6 +178,7 @@ def others(monkeypatch: pytest.MonkeyPatch) -> dict[str, bool | str]:
     """What the disks of other servers say; none of them works."""
     said: dict[str, bool | str] = {"srv-2": False, "srv-3": False}
     monkeypatch.setattr(k3s_founding, "_has_data", lambda name, external: said[name])
+    monkeypatch.setattr(k3s_founding, "host", SimpleNamespace(name="srv-1", state=SimpleNamespace(inventory=[])))
     monkeypatch.setattr(k3s_gate, "live", lambda host, node: iter(()))
     monkeypatch.setattr(k3s_founding, "ctx_host", type("C", (), {"get": staticmethod(lambda: None)}))
     return said
@@ -214,6 +217,30 @@ def test_a_server_that_cannot_be_asked_is_named(monkeypatch: pytest.MonkeyPatch)
         assert f"whether {name} has data of one could not be read" in said
 
 
+TRACES = {"member": None, "password": False}
+
+
+@pytest.mark.parametrize(
+    ("name", "traces", "said"),
+    [
+        ("old-1", {**TRACES, "member": "old-1-0123abcd"}, "old-1 is of one already; add servers to that one first"),
+        ("old-1", UNKNOWN, "whether old-1 has data of one could not be read"),
+        ("wrk-1", {**TRACES, "password": True}, "wrk-1 is of one already"),
+        ("srv-9", TRACES, "old-1 is in k3s_removed, so there has been one, and no such machine is in the inventory"),
+        ("old-1", TRACES, None),
+    ],
+)
+def test_nobody_founds_a_cluster_beside_the_one_whose_servers_are_all_replaced(
+    others: dict[str, bool | str], monkeypatch: pytest.MonkeyPatch, name: str, traces: Any, said: str | None
+) -> None:
+    data = {"node": SimpleNamespace(name=name)}
+    machine = SimpleNamespace(data=SimpleNamespace(get=data.get, **data), get_fact=lambda fact: traces)
+    monkeypatch.setattr(k3s_founding.host.state, "inventory", [machine])
+    removed = () if name == "wrk-1" else ("old-1",)
+    found = k3s_founding.founds(node(cluster=replace(CLUSTER, removed=removed)), NO_DATA)
+    assert found is True if said is None else said in str(found)
+
+
 @pytest.mark.parametrize(
     ("found", "passed", "arithmetic"),
     [
@@ -234,6 +261,65 @@ def test_a_server_that_cannot_be_asked_is_named(monkeypatch: pytest.MonkeyPatch)
 def test_a_restart_leaves_a_majority_of_those_who_vote(found: Any, passed: bool, arithmetic: str) -> None:
     verdict = k3s_gate.arithmetic(node(), found)
     assert (verdict.passed, arithmetic in verdict.arithmetic) == (passed, True), verdict
+
+
+def test_a_vote_is_gone_only_if_etcd_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One part of its API does not work, and its etcd is one of the two that are left."""
+    found = cluster("srv-3")
+    found["servers"]["srv-1"] = api(shutdown=False)
+    assert k3s_gate.arithmetic(node(), found).passed  # its etcd leads nowhere
+    found["etcd"]["leader_id"] = "1"
+    verdict = k3s_gate.arithmetic(node(), found)
+    assert (verdict.passed, "leaves 1 of 3 members" in verdict.arithmetic) == (False, True)
+    found["etcd"]["learner"] = True
+    assert k3s_gate.arithmetic(node(), found).passed
+    found["etcd"]["learner"] = False
+    host: Any = SimpleNamespace(
+        state=SimpleNamespace(is_executing=True), get_fact=lambda *a, **k: found, log_styled=lambda *a, **k: None
+    )
+    monkeypatch.setattr(k3s_gate, "WAIT_S", -1)
+    wait = k3s_gate.before_restart(node()).function
+    assert not wait(None, host, "srv-1")
+    found["etcd"]["leader_id"] = None
+    assert wait(None, host, "srv-1")
+
+
+def test_the_plan_says_what_the_gate_would_wait_for() -> None:
+    """Four of five are enough for the quorum, but nothing restarts while one is down."""
+    five = node(cluster=replace(CLUSTER, servers={**SERVERS, "srv-4": "10.77.0.14", "srv-5": "10.77.0.15"}))
+    found = cluster(members=[member(f"{name}-0123abcd") for name in five.cluster.servers])
+    found["servers"] |= {"srv-4": api(dict.fromkeys(five.cluster.servers, node_state())), "srv-5": DOWN}
+    found["servers"] |= dict.fromkeys(SERVERS, found["servers"]["srv-4"])
+    assert k3s_gate.arithmetic(five, found).passed
+    verdict = k3s_gate.restartable(five, found)
+    assert (verdict.passed, "restarting srv-1 leaves 3 of 5 members, quorum needs 3, but srv-5 does not answer") == (
+        False,
+        verdict.arithmetic.partition(";")[0],
+    )
+    found["etcd"]["members"].pop()
+    assert k3s_gate.restartable(five, found).passed  # srv-5 has yet to join
+    found["servers"]["srv-1"] = DOWN
+    assert k3s_gate.restartable(five, found).passed
+
+
+@pytest.mark.parametrize(
+    ("there", "rule"),
+    [
+        (node_state(version="v1.32.1+k3s1"), "versions of K3s follow each other"),
+        (node_state(version="v1.35.1+k3s1"), "versions of K3s follow each other"),
+        (node_state(arguments={"cluster-cidr": ["10.99.0.0/16"]}), "servers of K3s agree on what they must"),
+    ],
+)
+def test_a_server_that_was_down_starts_behind_the_same_rules(
+    monkeypatch: pytest.MonkeyPatch, there: NodeState, rule: str
+) -> None:
+    found = {"has_data": True, "active": "inactive", "node": None, "lab_machine": False}
+    monkeypatch.setattr(k3s_gate, "state_of", lambda host, node: found)
+    monkeypatch.setattr(k3s_gate, "live", lambda host, node: iter([{"nodes": {"srv-2": there}}]))
+    monkeypatch.setattr(k3s, "ctx_host", SimpleNamespace(get=lambda: None))
+    with recording() as record:
+        assert len(list(k3s.founded._inner(node(), TOKENS))) == 1  # type: ignore[attr-defined]
+    assert [(one.name, one.passed) for one in record.rules] == [(rule, False)]
 
 
 def test_with_a_datastore_outside_one_server_that_answers_is_enough() -> None:
@@ -291,3 +377,22 @@ def test_what_was_cordoned_by_somebody_else_gets_no_mark() -> None:
     assert "'unterbau.io/cordoned=upgrade to v1.34.4+k3s1'" in text
     back = k3s_drain.uncordon_command("x; reboot")
     assert back.index("uncordon 'x; reboot'") < back.index("unterbau.io/cordoned-")
+
+
+@pytest.mark.parametrize(("down", "at"), [((), "srv-1"), (("srv-1",), "srv-2")])
+def test_a_server_whose_own_api_is_broken_is_drained_at_another_one(
+    monkeypatch: pytest.MonkeyPatch, down: tuple[str, ...], at: str
+) -> None:
+    ran: list[str] = []
+
+    def machine(name: str) -> Any:
+        def run(command: Any, **_how: Any) -> tuple[bool, None]:
+            ran.append(name)
+            return True, None
+
+        state = SimpleNamespace(is_executing=True)
+        return SimpleNamespace(data={}, state=state, run_shell_command=run, get_fact=lambda *a, **k: cluster(*down))
+
+    monkeypatch.setattr(k3s_gate, "live_hosts", lambda host, node: iter([(machine("srv-2"), cluster())]))
+    assert k3s_drain.uncordoned(node()).function(None, machine("srv-1"), "srv-1")
+    assert ran == [at]

@@ -10,6 +10,7 @@ import pytest
 from pyinfra.api import FunctionCommand, StringCommand
 
 from facts.k3s_api import DOWN
+from facts.k3s_departed import Authority
 from operations import k3s_removal, k3s_removal_gate
 from operations.k3s_removal_gate import Membership
 from unterbau.changes import Record, recording
@@ -191,6 +192,19 @@ def test_a_new_agent_under_an_old_name(run: Any, disks: dict[str, Disk]) -> None
     assert record.rules == []  # no vote is at stake
 
 
+def test_a_machine_on_which_k3s_runs_is_none_without_a_past(run: Any, disks: dict[str, Disk]) -> None:
+    """Somebody deleted its password: it works all the same."""
+    disks["wrk-1"] = Disk(None, password=False, running=True)
+    assert run(known(), cluster())[0] == []
+
+
+def test_a_disk_says_whether_k3s_runs() -> None:
+    for active, runs in (("active", True), ("activating", True), ("inactive", False), ("failed", False)):
+        traces = {"member": None, "password": False, "active": {"k3s.service": "inactive", "k3s-agent.service": active}}
+        disk = k3s_removal_gate._disk(SimpleNamespace(get_fact=lambda fact, told=traces: told))  # type: ignore[arg-type]
+        assert disk == Disk(None, password=False, running=runs)
+
+
 def test_a_member_that_no_node_speaks_of_is_removed_by_etcd_itself(run: Any) -> None:
     found = known()
     found["etcd"]["members"].append(member("srv-2-bbbbbbbb", "10.77.0.99", 9))
@@ -253,26 +267,66 @@ def test_not_to_know_is_not_to_be_out() -> None:
     assert k3s_removal_gate.there(lost, "srv-2", (), all_of_it=True) == "its etcd does not answer"  # type: ignore[arg-type]
 
 
-def state_of(*found: tuple[str, Any]) -> Any:
-    hosts = [_machine(name, one) for name, one in found]
+UNTOLD: list[tuple[dict[str, Any], str]] = [
+    ({"nodes": None}, "its API does not answer"),
+    ({"passwords": None}, "its API does not answer"),
+    ({"etcd": {"set_up": True, "answers": False, "members": None}}, "its etcd does not answer"),
+]
+
+
+@pytest.mark.parametrize(("unread", "said"), UNTOLD)
+def test_who_was_not_listed_is_not_taken_for_gone(run: Any, errors: list[str], unread: Any, said: str) -> None:
+    declared = cluster("srv-2", removed=("srv-2",))
+    (refusal,), record, _ = run({**known(), **unread}, declared)
+    assert f"cannot say who leaves: srv-1 works, and yet {said}" in refusal
+    assert record.changes == []
+    leaving = k3s_removal_gate.members_of(known())[1]  # type: ignore[arg-type]
+    gate = k3s_removal_gate.still_may_leave(declared, "srv-1", leaving).function
+    assert not gate(None, gate_host({**known(), **unread}, errors), leaving.label)
+    assert said in errors[0]
+
+
+def state_of(*found: tuple[str, Any], authority: Any = "of this cluster") -> Any:
+    hosts = [_machine(name, one, authority) for name, one in found]
     return SimpleNamespace(inventory=hosts, active_hosts=hosts)
 
 
-def _machine(name: str, found: Any) -> Any:
+def _machine(name: str, found: Any, authority: Any = "of this cluster") -> Any:
     data = SimpleNamespace(get={"node": SimpleNamespace(name=name)}.get)
-    return SimpleNamespace(data=data, get_fact=lambda *args, **kwargs: found)
+
+    def get_fact(fact: Any, **kwargs: Any) -> Any:
+        return authority if fact is Authority else found
+
+    return SimpleNamespace(data=data, get_fact=get_fact)
+
+
+def gone() -> dict[str, Any]:
+    found = known()
+    found["etcd"]["members"].pop(1)
+    del found["nodes"]["srv-2"]
+    found["passwords"].remove("srv-2")
+    return found
+
+
+def still_in(state: Any, authority: Any = "of this cluster") -> str | None:
+    machine = _machine("srv-2", None, authority)
+    return k3s_removal_gate.still_in(state, cluster("srv-2", removed=("srv-2",)), "srv-2", machine)
 
 
 def test_data_are_wiped_only_after_a_server_that_serves_has_said_that_they_are_nobodys() -> None:
-    declared = cluster("srv-2", removed=("srv-2",))
-    gone = known()
-    gone["etcd"]["members"].pop(1)
-    del gone["nodes"]["srv-2"]
-    gone["passwords"].remove("srv-2")
-    assert k3s_removal_gate.still_in(state_of(("srv-1", gone)), declared, "srv-2") is None
-    assert k3s_removal_gate.still_in(state_of(("srv-1", UNKNOWN), ("srv-3", gone)), declared, "srv-2") is None
+    assert still_in(state_of(("srv-1", gone()))) is None
+    assert still_in(state_of(("srv-1", UNKNOWN), ("srv-3", gone()))) is None
     asked_in_vain = "no server could be asked whether it is out; bring one back, then apply again"
-    assert k3s_removal_gate.still_in(state_of(("srv-1", UNKNOWN)), declared, "srv-2") == asked_in_vain
-    assert k3s_removal_gate.still_in(state_of(("srv-2", gone)), declared, "srv-2") == asked_in_vain  # its own word
-    said = k3s_removal_gate.still_in(state_of(("srv-1", known())), declared, "srv-2")
+    assert still_in(state_of(("srv-1", UNKNOWN))) == asked_in_vain
+    assert still_in(state_of(("srv-2", gone()))) == asked_in_vain  # its own word
+    said = still_in(state_of(("srv-1", known())))
     assert said == "etcd still has the member srv-2-aaaaaaaa; see why it was not removed, then apply again"
+
+
+def test_a_server_of_another_cluster_cannot_say_that_data_are_nobodys() -> None:
+    assert still_in(state_of(("srv-1", gone())), authority=None) is None  # nothing that would be of a cluster
+    said = still_in(state_of(("srv-1", gone())), authority="of the one that was there before") or ""
+    assert said.startswith("its data belong to another cluster than the one of srv-1")
+    for own, told in ((UNKNOWN, "of this cluster"), ("of this cluster", UNKNOWN)):
+        said = still_in(state_of(("srv-1", gone()), authority=told), authority=own) or ""
+        assert said == "which cluster its data are of could not be read; see the error above"

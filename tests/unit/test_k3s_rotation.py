@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from operations import k3s_rotation, k3s_rotation_gate
-from operations.k3s_config import Cluster, Node
+from operations.k3s_config import Cluster, Node, Tokens
 from unterbau.domain.k3s_rotation import ending, key_is_due, key_made_at, used
 from unterbau.domain.unknown import UNKNOWN
 from unterbau.secrets.hidden import Hidden
@@ -54,6 +55,7 @@ def test_what_ends_soon() -> None:
         "/a.crt": "2027-01-20T00:00:00Z",
         "/b.crt": "2027-01-22T00:00:00Z",
         "/server-ca.crt": "2026-11-23T00:00:00Z",
+        "/client-ca.nochain.crt": "2026-11-23T00:00:00Z",
     }
     assert list(ending(ends, now, 60)) == ["/a.crt"]
     assert list(ending(ends, now, 1)) == []
@@ -99,6 +101,7 @@ def test_one_server_asks_the_first_whose_etcd_answers() -> None:
     assert acting(srv_1=None, srv_2=["old"], srv_3=["old"]) == ["srv-2"]
     assert acting(srv_1=["unknown"], srv_2=None, srv_3=["old"]) == ["srv-3"]
     assert acting(srv_1=None, srv_2=None, srv_3=None) == []
+    assert acting(srv_1=["newer"], srv_2=["old"], srv_3=["old"]) == ["srv-2"]  # srv-1 would not be believed
 
 
 def test_a_host_that_is_not_in_the_run_asks_nothing() -> None:
@@ -111,6 +114,47 @@ def test_the_first_server_that_runs_makes_the_key() -> None:
     found = hosts(srv_1=["unknown"], srv_2=["old"], srv_3=["old"])
     makes = [name for name, host in found.items() if k3s_rotation_gate.makes_key(host, server(name))]  # type: ignore[arg-type]
     assert makes == ["srv-1", "srv-2"]  # srv-1 did not answer: it would make none either
+
+
+@pytest.mark.parametrize("reason", ["its configuration changes", None])
+def test_a_server_that_does_not_tell_how_secrets_are_encrypted_restarts_first(
+    monkeypatch: pytest.MonkeyPatch, reason: str | None
+) -> None:
+    """What a killed rotation of the token leaves: the plan is made all the same if the restart is in it."""
+    said: list[str] = []
+    here = SimpleNamespace(name="srv-1", get_fact=lambda fact: "untold", noop=said.append)
+    monkeypatch.setattr(k3s_rotation, "host", here)
+    monkeypatch.setattr(k3s_rotation.k3s_gate, "state_of", lambda host, node: {})
+    ready = k3s_rotation.k3s_ready.Ready(server("srv-1"), None, {}, None, frozenset())  # type: ignore[arg-type]
+    monkeypatch.setattr(k3s_rotation.k3s_ready, "ready_of", lambda *told: ready)
+    monkeypatch.setattr(k3s_rotation.k3s_ready, "restart_reason", lambda ready: reason)
+    tokens = Tokens(agent=Hidden("agents-join-with-this"))
+    made = k3s_rotation.encryption_key._inner(server("srv-1"), not_before="", tokens=tokens)  # type: ignore[attr-defined]
+    commands = [str(command.args) for command in made]
+    assert bool(said) == (reason is not None)
+    assert ["found that it runs and does not tell" in one for one in commands] == ([] if reason else [True])
+
+
+@pytest.mark.parametrize(
+    ("said", "goes_on"),
+    [
+        ("net/http: request canceled (Client.Timeout exceeded while awaiting headers)", True),
+        ("see server log for details: etcdserver: request timed out, deadline exceeded: timeout", False),
+    ],
+)
+def test_only_the_commands_own_limit_is_no_failure(said: str, goes_on: bool) -> None:
+    asked = f"{k3s_rotation.K3S} secrets-encrypt rotate-keys"
+    script = k3s_rotation.ROTATE.replace(asked, f"sh -c 'echo \"{said}\"; exit 1'")
+    assert (subprocess.run(["sh", "-c", script], check=False, capture_output=True).returncode == 0) == goes_on
+
+
+def test_an_encryption_that_stands_still_is_told_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(k3s_rotation_gate.k3s_gate, "WAIT_S", -1)
+    found = {"stage": "reencrypt_active"}
+    said: list[str] = []
+    host = SimpleNamespace(get_fact=lambda fact: found, log_styled=lambda sentence, **how: said.append(sentence))
+    assert not k3s_rotation_gate.until_encrypted(server("srv-1")).function(None, host, "srv-1")
+    assert "if it stands still: `k3s secrets-encrypt reencrypt --force --skip`" in said[0]
 
 
 def test_nobody_goes_on_before_the_cluster_is_under_the_new_token(monkeypatch: pytest.MonkeyPatch) -> None:

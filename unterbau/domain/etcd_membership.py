@@ -77,6 +77,7 @@ class Disk:
 
     member: str | None  # None: no data of etcd
     password: bool
+    running: bool = False  # a K3s runs: whatever is on its disk, it is somebody
 
 
 @dataclass(frozen=True)
@@ -134,4 +135,4 @@ def _is_new(disk: Disk, name: str, nodes: Collection[str], passwords: Collection
 
     Source: K3s, pkg/nodepassword, validate.go.
     """
-    return not disk.password and disk.member is None and (name in nodes or name in passwords)
+    return not disk.running and not disk.password and disk.member is None and (name in nodes or name in passwords)

@@ -34,7 +34,7 @@ def ending(ends: Mapping[str, str], now_s: float, within_days: int) -> dict[str,
 
 
 def _is_authority(path: str) -> bool:
-    return path.endswith("-ca.crt")
+    return path.endswith(("-ca.crt", "-ca.nochain.crt"))
 
 
 def used(cluster: Collection[str], known: Sequence[str]) -> int | None:
