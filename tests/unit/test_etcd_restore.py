@@ -318,8 +318,8 @@ def test_killed_after_any_step_it_is_taken_back_or_over(tmp_path: Path, lab: Lab
         try:
             said = abandon(again.servers, [], again.told.append, AT)
         except RestoreError as error:
-            assert "found none that was begun" in str(error)  # all was done when it was killed
-            said = ""
+            assert "found none that was begun" in str(error)
+            said = "ended"  # its traces were gone before it was killed; going back takes more steps than that
         outcomes.add("ended" in said)
         if "ended" in said:
             assert {machine.data for machine in again.servers} == {f"A\n{SECRET}\n"}
