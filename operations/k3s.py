@@ -45,6 +45,10 @@ def founded(node: Node, tokens: Tokens) -> Commands:
     if (sentence := k3s_ready.stood_in_for(node, found)) is not None:
         yield from changes.rule(k3s_ready.RELEASE_RULE, passed=False, arithmetic=sentence)
         return
+    yield from _brought_up(node, tokens, found)
+
+
+def _brought_up(node: Node, tokens: Tokens, found: Found) -> Commands:
     founds = k3s_founding.founds(node, found)
     if isinstance(founds, str):
         yield from changes.refuse(founds)
