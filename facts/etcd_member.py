@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TypedDict
 
 from pyinfra.api import FactBase
@@ -30,8 +31,11 @@ class State(FactBase[Both | Unknown]):
 
     @override
     def command(self, tls: str = TLS, gateway: str = GATEWAY, metrics: str = METRICS) -> str:
-        return f"{etcd.asking(tls, gateway)}; {etcd_metrics.asking(metrics)}"
+        # Where no etcd has ever run there may be no curl either, and there is nobody to ask for metrics.
+        there = shlex.quote(f"{tls}/client.key")
+        return f"{etcd.asking(tls, gateway)}; if test -e {there}; then {etcd_metrics.asking(metrics)}; fi"
 
     @override
     def process(self, output: list[str]) -> Both | Unknown:
-        return {"cluster": etcd.answers(output), "metrics": etcd_metrics.said(output)}
+        cluster = etcd.answers(output)
+        return {"cluster": cluster, "metrics": etcd_metrics.said(output) if cluster["set_up"] else etcd_metrics.SILENT}

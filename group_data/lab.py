@@ -4,21 +4,34 @@ from __future__ import annotations
 from unterbau.declaration import (
     AppRole,
     Bucket,
+    Container,
+    ContainerPort,
     Flow,
+    K3s,
     Kernel,
+    KubernetesConfigMap,
+    KubernetesCronJob,
+    KubernetesDeployment,
+    KubernetesNamespace,
+    KubernetesNetworkPolicy,
+    KubernetesSecret,
+    KubernetesService,
     KvEntry,
     LifecycleRule,
     Network,
     ObjectStorage,
     Operator,
     Password,
+    PolicyRule,
     PostgresqlLogin,
     PostgresqlServer,
+    Probe,
     S3Policy,
     S3Statement,
     S3User,
     Secret,
     SecretRef,
+    ServicePort,
     StoragePool,
     TimeSync,
     VaultDatabase,
@@ -27,6 +40,7 @@ from unterbau.declaration import (
     VaultPolicy,
     VaultServer,
     VaultStaticRole,
+    Volume,
     public_key_file,
 )
 
@@ -58,6 +72,7 @@ secrets = (
     Secret(name="postgresql/openbao", kind=Password(length=40), rotate_after_days=90),
     Secret(name="s3/backup-writer", kind=Password(length=40), rotate_after_days=90),
     Secret(name="s3/demo", kind=Password(length=40), rotate_after_days=90),
+    Secret(name="s3/etcd", kind=Password(length=40), rotate_after_days=90),
 )
 
 flows_postgresql = (
@@ -99,6 +114,7 @@ vault_static_roles = (VaultStaticRole(name="demo-batch", connection="demo", user
 flows_storage = (
     Flow(name="storage", source="all", target="storage", protocol="tcp", ports=(9000,)),
     Flow(name="storage-gateway", source="storage", target="all", protocol="tcp", ports=(9443,)),
+    Flow(name="storage-pods", source="pods", target="all", protocol="tcp", ports=(9443,)),
 )
 
 # One drive on each of the five machines: any two of them may die, and all is still read and written.
@@ -115,6 +131,8 @@ buckets = (
         writers=("backup-writer",),
     ),
     Bucket(name="demo", quota_gib=1, tags={"team": "demo"}),
+    # K3s deletes its snapshots in turn; whoever has its key deletes no version.
+    Bucket(name="etcd", versioning=True, lifecycle=(LifecycleRule(name="deleted", expire_noncurrent_days=30),)),
 )
 s3_policies = (
     S3Policy(name="backup-writer", appends_to=("backups",)),
@@ -122,8 +140,83 @@ s3_policies = (
         name="demo",
         statements=(S3Statement(actions=("s3:*",), resources=("demo", "demo/*")),),
     ),
+    S3Policy(
+        name="etcd",
+        statements=(
+            S3Statement(actions=("s3:GetBucketLocation", "s3:ListBucket"), resources=("etcd",)),
+            S3Statement(actions=("s3:DeleteObject", "s3:GetObject", "s3:PutObject"), resources=("etcd/*",)),
+        ),
+    ),
 )
 s3_users = (
     S3User(name="backup-writer", secret=SecretRef("s3/backup-writer"), policies=("backup-writer",)),
     S3User(name="demo", secret=SecretRef("s3/demo"), policies=("demo",)),
+    S3User(name="etcd", secret=SecretRef("s3/etcd"), policies=("etcd",)),
+)
+
+# What stands in for K3s here brings no container runtime: Debian's, and images without a registry (docs/lab.md).
+k3s = K3s(
+    name="lab",
+    flannel_backend="host-gw",  # the machines are on one bridge
+    disable=("coredns", "local-storage", "metrics-server", "servicelb", "traefik"),
+    packages=("containerd", "runc", "containernetworking-plugins", "iptables", "ipset", "socat"),
+    images=("lab-images",),
+    snapshot_bucket="etcd",
+    snapshot_user="etcd",
+    reboots_when_required=True,
+)
+
+# An application as an example: a page that two pods serve, and a job that reads it with a key of its own.
+_image = "unterbau.lab/tools:1"
+_page = Volume(path="/page", config_map="page")
+
+kubernetes_namespaces = (KubernetesNamespace(name="demo"),)
+kubernetes_config_maps = (KubernetesConfigMap(name="page", namespace="demo", data={"index.html": "It works.\n"}),)
+kubernetes_secrets = (KubernetesSecret(name="api", namespace="demo", fields={"KEY": SecretRef("demo/api-key")}),)
+kubernetes_deployments = (
+    KubernetesDeployment(
+        name="web",
+        namespace="demo",
+        replicas=2,
+        max_unavailable=1,
+        containers=(
+            Container(
+                name="web",
+                image=_image,
+                command=("sh", "-c", "trap 'sleep 2; exit 0' TERM; httpd -f -p 8080 -h /page & wait"),
+                memory_request_mib=8,
+                memory_limit_mib=32,
+                ports=(ContainerPort(name="http", port=8080),),
+                volumes=(_page,),
+                readiness=Probe(port="http", path="/index.html"),
+            ),
+        ),
+    ),
+)
+kubernetes_services = (
+    KubernetesService(name="web", namespace="demo", deployment="web", ports=(ServicePort(name="http", port=80),)),
+)
+# From the nodes: with their own addresses, and from the pods' bridges on them.
+kubernetes_network_policies = (
+    KubernetesNetworkPolicy(
+        name="nodes", namespace="demo", ingress=(PolicyRule(cidr="10.77.0.0/24"), PolicyRule(cidr="10.42.0.0/16"))
+    ),
+)
+kubernetes_cron_jobs = (
+    KubernetesCronJob(
+        name="report",
+        namespace="demo",
+        schedule="17 * * * *",
+        containers=(
+            Container(
+                name="report",
+                image=_image,
+                command=("sh", "-c", 'cat /page/index.html; printf %s "$KEY" | wc -c'),
+                memory_request_mib=8,
+                memory_limit_mib=32,
+                env_from_secrets=("api",),
+                volumes=(_page,),
+            ),
+        ),
+    ),
 )

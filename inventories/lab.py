@@ -1,7 +1,7 @@
 # The machines that `unterbau lab up` makes. What holds for them is in group_data/lab.py.
 from __future__ import annotations
 
-from unterbau.declaration import Node, S3Endpoint, SecretStore, VaultEndpoint, endpoints, hosts
+from unterbau.declaration import KubernetesEndpoint, Node, S3Endpoint, SecretStore, VaultEndpoint, endpoints, hosts
 
 _ssh = {
     "ssh_key": "/var/lib/unterbau/lab/ssh/id_ed25519",
@@ -33,3 +33,5 @@ store = endpoints(
 vault = endpoints(VaultEndpoint(members="servers"))
 
 s3 = endpoints(S3Endpoint(members="storage"))
+
+kubernetes = endpoints(KubernetesEndpoint(members="servers"))

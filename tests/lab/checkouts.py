@@ -10,7 +10,12 @@ from unterbau.lab.layout import Lab
 ROOT = Path(__file__).parent.parent.parent
 LAB_PREFIX, LAB_STATE = "10.77.0.", "/var/lib/unterbau/lab/"
 
-# What object storage is declared by, per folder of data.
+# What K3s and object storage are declared by, per folder of data.
+K3S = {
+    "inventories": "del kubernetes",
+    "group_data": "del k3s, kubernetes_namespaces, kubernetes_config_maps, kubernetes_secrets, kubernetes_deployments\n"
+    "del kubernetes_services, kubernetes_network_policies, kubernetes_cron_jobs",
+}
 STORAGE = {"inventories": "del s3", "group_data": "del object_storage, buckets, s3_policies, s3_users"}
 GROUND = """\
 from pyinfra import host
@@ -32,10 +37,10 @@ if host.data.get("node"):
 """
 
 
-def checkout_for(lab: Lab, root: Path, source: Path = ROOT, *, storage: bool = True) -> Path:
+def checkout_for(lab: Lab, root: Path, source: Path = ROOT, *, k3s: bool = True, storage: bool = True) -> Path:
     """A checkout in `root` whose environment `lab` is this lab: same data, its addresses and paths."""
     prefix = str(lab.subnet.network_address).rpartition(".")[0] + "."
-    less = [] if storage else [STORAGE]
+    less = [layer for layer, stays in ((K3S, k3s), (STORAGE, storage)) if not stays]
     return _written(root, source, {LAB_PREFIX: prefix, LAB_STATE: f"{lab.state}/"}, less)
 
 

@@ -25,11 +25,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.beside)
 
 
-@dataclass(frozen=True)
+@dataclass
 class LabCommand:
     """The `lab` command line for one lab."""
 
     environment: dict[str, str] = field(default_factory=dict)
+    has_cluster: bool = False  # a K3s of one module, which the next one may go on with
 
     @property
     def lab(self) -> Lab:
@@ -78,6 +79,9 @@ def spare_command() -> Iterator[LabCommand]:
 @pytest.fixture
 def spare(spare_command: LabCommand) -> LabCommand:
     """The lab beside the usual one, up and without faults."""
+    if spare_command.has_cluster:
+        spare_command.must("down")
+        spare_command.has_cluster = False
     spare_command.must("fault", "undo")
     spare_command.must("up")
     return spare_command

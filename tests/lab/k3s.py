@@ -135,6 +135,23 @@ class Cluster:
         """What a shell says on a machine; an error fails the test."""
         return self.command.must("shell", self.name(node), "--", "sh", "-c", script)
 
+    def from_nothing(self) -> Cluster:
+        """New machines, and one apply; what the next module may go on with."""
+        self.command.must("down")
+        self.command.must("up")
+        self.write()
+        self.apply()
+        self.command.has_cluster = True
+        return self
+
+    def from_the_last_one(self) -> Cluster:
+        """The machines as the module before has left them, brought to this; new ones where a plan refuses that."""
+        self.write()
+        if not self.command.has_cluster or self.command("up").returncode or self.plan()[0] not in (0, 2):
+            return self.from_nothing()
+        self.apply()
+        return self
+
     def apply(self, *arguments: str) -> str:
         """Converge; an error fails the test with the report."""
         ran = unterbau("apply", self.environment, "-y", *arguments, cwd=self.root)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -16,15 +15,9 @@ EVERYBODY = ["srv-1", "srv-2", "srv-3", "wrk-1", "wrk-2"]
 
 
 @pytest.fixture(scope="module")
-def cluster(spare_command: LabCommand, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def cluster(spare_command: LabCommand, tmp_path_factory: pytest.TempPathFactory) -> Cluster:
     """Three servers and two agents, made by one apply from nothing."""
-    spare_command.must("down")
-    spare_command.must("up")
-    made = Cluster(spare_command, tmp_path_factory.mktemp("k3s"))
-    made.write()
-    made.apply()
-    yield made
-    spare_command.must("down")
+    return Cluster(spare_command, tmp_path_factory.mktemp("k3s")).from_nothing()
 
 
 def everybody(cluster: Cluster) -> list[str]:

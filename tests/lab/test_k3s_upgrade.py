@@ -14,9 +14,9 @@ import yaml
 from tests.lab.commands import ROOT, unterbau
 from tests.lab.conftest import LabCommand
 from tests.lab.k3s import DATA, KUBECTL, WITH_OBJECTS_INVENTORY, WITH_OBJECTS_SITE, Cluster, Prober
-from tests.lab.k3s_service import OBJECTS, available, during, longest_silence_s, pods, samples
+from tests.lab.k3s_service import OBJECTS, SPACE, available, during, longest_silence_s, pods, samples
 
-pytestmark = [pytest.mark.lab, pytest.mark.skip(reason="not run on a machine yet")]
+pytestmark = pytest.mark.lab
 
 LOCK: dict[str, Any] = yaml.safe_load((ROOT / "locks" / "artifacts.yaml").read_text())
 OLD, NEW = (LOCK["artifacts"][name]["version"] for name in ("k3s-1-33", "k3s"))
@@ -50,19 +50,17 @@ class Upgraded:
 @pytest.fixture(scope="module")
 def cluster(spare_command: LabCommand, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Three servers and two agents of the minor version before, and a service; with a lock file of their own."""
-    spare_command.must("down")
-    spare_command.must("up")
     root = tmp_path_factory.mktemp("upgrade")
     made = Cluster(spare_command, root, site=WITH_OBJECTS_SITE, inventory=WITH_OBJECTS_INVENTORY, data=DATA + OBJECTS)
     (root / "locks").mkdir()
     skipping = {**LOCK["artifacts"]["k3s"], "version": SKIPPED}
     lock = {**LOCK, "artifacts": {**LOCK["artifacts"], "k3s-skipping": skipping}}
     (root / "locks" / "artifacts.yaml").write_text(yaml.safe_dump(lock))
-    made.write(images='("lab-images",)', artifact='"k3s-1-33"')
-    made.apply()
+    made.declared |= {"images": '("lab-images",)', "artifact": '"k3s-1-33"'}
+    made.from_nothing()
     made.until(lambda: available(made) == 2, "two pods that are available")
     yield made
-    spare_command.must("down")
+    made.on("srv-1", f"{KUBECTL} delete namespace {SPACE}")  # the next module's objects are others
 
 
 def everybody(cluster: Cluster) -> list[str]:

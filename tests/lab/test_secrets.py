@@ -21,11 +21,16 @@ from unterbau.secrets.store import Store
 pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("converged")]
 
 SERVERS = ("srv-1", "srv-2", "srv-3")
-ROTATED = ("demo/api-key", "pki/root", "postgresql/openbao", "s3/backup-writer", "vault/deployers", "vault/seal-key")
+ROTATED = (
+    "demo/api-key", "k3s/agent-token", "k3s/token", "pki/root", "postgresql/openbao", "s3/backup-writer", "s3/etcd",
+    "vault/deployers", "vault/seal-key",
+)  # fmt: skip
 # On the disk for root alone; what systemd hands to the service lies in memory, for the service alone.
 KEPT = re.compile(
     r"/etc/openbao/seal/seal-\d+\.key|/run/credentials/openbao\.service/seal-\d+"
     r"|(/etc/minio|/run/credentials/minio\.service)/(root-password|kms-key)"
+    r"|/etc/rancher/k3s/config\.yaml|/var/lib/rancher/k3s/server/((agent-|node-)?token)"
+    r"|(/run/k3s/containerd|/var/lib/rancher/k3s/agent/containerd)/.*"  # what a pod's program is started with
 )
 TOKEN = re.compile(r"\b(?:hv)?[sbr]\.[A-Za-z0-9_-]{24,}\b")  # as OpenBao writes them
 PLANS, NOT_AGREED = 3, 3

@@ -24,7 +24,7 @@ def checkout(spare: LabCommand, tmp_path: Path) -> Iterator[Path]:
     """A checkout whose environment `lab` is the spare lab, converged from nothing; without object storage."""
     spare.must("down")
     spare.must("up")
-    root = checkout_for(spare.lab, tmp_path, ROOT, storage=False)
+    root = checkout_for(spare.lab, tmp_path, ROOT, k3s=False, storage=False)
     converge(root)
     yield root
     spare.must("down")

@@ -71,3 +71,10 @@ def test_a_rule_that_fails_on_one_host_refuses_the_plan_with_that_hosts_arithmet
     assert told["deletions are allowed by name"] == (True, "vault: 1 of 1 allowed: policy/old")
     assert exit_code_of(plan) == 3
     assert exit_code_of(check(Plan("lab", (), ("srv-1",), (), {}, ()), asked[::2])) == 0
+
+
+def test_what_several_hosts_say_alike_is_told_once() -> None:
+    asked = [(host, RuleAsked("release", True, "a stand-in")) for host in ("srv-2", "srv-1")]
+    asked.append(("wrk-1", RuleAsked("release", True, "of its project")))
+    [_, rule] = check(Plan("lab", (), ("srv-1",), (), {}, ()), asked).rules
+    assert rule.arithmetic == "srv-1, srv-2: a stand-in; wrk-1: of its project"

@@ -29,12 +29,17 @@ def check(plan: Plan, asked: Sequence[tuple[str, RuleAsked]] = ()) -> Plan:
 
 
 def _of_operations(asked: Sequence[tuple[str, RuleAsked]]) -> list[Rule]:
-    """One rule a name: it passed if it passed on every host. Where it did not, only those hosts' arithmetic is told."""
+    """One rule a name: it passed if it passed on every host. Where it did not, only those hosts' arithmetic is told.
+
+    What is the same on several hosts is said once.
+    """
     found = []
     for name in sorted({rule.name for _, rule in asked}):
         failed = [(host, rule) for host, rule in asked if rule.name == name and not rule.passed]
-        told = failed or [(host, rule) for host, rule in asked if rule.name == name]
-        lines = sorted({f"{host}: {redact(rule.arithmetic)}" for host, rule in told})
+        told: dict[str, set[str]] = {}
+        for host, rule in failed or [(host, rule) for host, rule in asked if rule.name == name]:
+            told.setdefault(redact(rule.arithmetic), set()).add(host)
+        lines = sorted(f"{', '.join(sorted(hosts))}: {arithmetic}" for arithmetic, hosts in told.items())
         found.append(Rule(name, not failed, "; ".join(lines)))
     return found
 
