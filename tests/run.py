@@ -1,4 +1,4 @@
-"""Every test, in two rows at once: those on the usual lab, and beside them those with machines of their own or none.
+"""Every test, in two rows at once: those on the usual lab and those without machines, and beside them the others.
 
 `python -m tests.run [PYTEST ARGUMENTS]`. The first row speaks at once; then comes the end of what each failure of
 either row said, for who sees only a part of a long log; then what the second row said. Exit code 0 if both passed.
@@ -27,11 +27,11 @@ def main(arguments: list[str]) -> int:
     with tempfile.TemporaryFile() as beside_says, tempfile.TemporaryDirectory() as folder:
         reports = [Path(folder, f"{row}.xml") for row in ("usual", "beside")]
         beside = subprocess.Popen(
-            [*PYTEST, "-m", "beside or not lab", "-p", "no:cacheprovider", f"--junitxml={reports[1]}", *arguments],
+            [*PYTEST, "-m", "beside", "-p", "no:cacheprovider", f"--junitxml={reports[1]}", *arguments],
             stdin=subprocess.DEVNULL, stdout=beside_says, stderr=subprocess.STDOUT,
         )  # fmt: skip
         try:
-            usual = [*PYTEST, "-m", "lab and not beside", f"--junitxml={reports[0]}", *arguments]
+            usual = [*PYTEST, "-m", "not beside", f"--junitxml={reports[0]}", *arguments]
             first = subprocess.run(usual, check=False).returncode
             second = beside.wait()
         finally:
@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> int:
         for failure in failures(reports):
             print(failure)  # noqa: T201
         beside_says.seek(0)
-        print("beside it, on machines of their own or none:", flush=True)  # noqa: T201
+        print("beside it, on machines of their own:", flush=True)  # noqa: T201
         sys.stdout.buffer.write(beside_says.read())
         sys.stdout.flush()
     codes = [code for code in (first, second) if code != NOTHING_COLLECTED]

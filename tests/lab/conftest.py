@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,16 +26,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.beside)
 
 
-@dataclass
+@dataclass(frozen=True)
 class LabCommand:
     """The `lab` command line for one lab."""
 
     environment: dict[str, str] = field(default_factory=dict)
-    has_cluster: bool = False  # a K3s of one module, which the next one may go on with
 
     @property
     def lab(self) -> Lab:
         return lab_from(self.environment)
+
+    @property
+    def k3s_was_here(self) -> Path:
+        """A file that says that tests of K3s have left a cluster, for the next one's; it goes with the machines."""
+        return self.lab.state / "k3s-tests"
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -79,9 +84,8 @@ def spare_command() -> Iterator[LabCommand]:
 @pytest.fixture
 def spare(spare_command: LabCommand) -> LabCommand:
     """The lab beside the usual one, up and without faults."""
-    if spare_command.has_cluster:
+    if spare_command.k3s_was_here.exists():
         spare_command.must("down")
-        spare_command.has_cluster = False
     spare_command.must("fault", "undo")
     spare_command.must("up")
     return spare_command

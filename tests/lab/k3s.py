@@ -141,13 +141,13 @@ class Cluster:
         self.command.must("up")
         self.write()
         self.apply()
-        self.command.has_cluster = True
+        self.command.k3s_was_here.touch()
         return self
 
     def from_the_last_one(self) -> Cluster:
         """The machines as the module before has left them, brought to this; new ones where a plan refuses that."""
         self.write()
-        if not self.command.has_cluster or self.command("up").returncode or self.plan()[0] not in (0, 2):
+        if not self.command.k3s_was_here.exists() or self.command("up").returncode or self.plan()[0] not in (0, 2):
             return self.from_nothing()
         self.apply()
         return self
