@@ -42,4 +42,5 @@ for f in {" ".join(FOLDERS)}; do
 done
 rm -f {" ".join(UNIT_FILES)}
 for p in {" ".join(LINKS)}; do case $(readlink $p) in */k3s) rm -f $p;; esac; done
-systemctl daemon-reload"""
+systemctl daemon-reload
+systemctl reset-failed {" ".join(UNITS)} 2>/dev/null || true"""

@@ -123,7 +123,8 @@ class Cluster:
             "servers": self._nodes(self.servers), "workers": self._nodes(self.workers),
             "k3s": ", ".join(f"{name}={value}" for name, value in self.declared.items()),
         }  # fmt: skip
-        (self.root / "inventories" / f"{lab.name}.py").write_text(self.inventory.format(**values))
+        inventory = self.inventory if self.workers else self.inventory.replace("workers = hosts({workers})\n", "")
+        (self.root / "inventories" / f"{lab.name}.py").write_text(inventory.format(**values))
         (self.root / "group_data" / f"{lab.name}.py").write_text(self.data.format(**values))
         (self.root / "deploys" / "site.py").write_text(self.site)
 

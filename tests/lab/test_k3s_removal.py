@@ -163,21 +163,22 @@ def test_a_server_leaves_is_wiped_and_another_machine_takes_its_place(cluster: C
 
 
 def test_who_left_and_is_not_named_any_more_is_nobody(cluster: Cluster) -> None:
-    declare(cluster, servers=["srv-1", "srv-3", "wrk-2"], removed=[])
-    assert cluster.plan()[0] == 0
+    declare(cluster, servers=["srv-1", "srv-3", "wrk-2"], removed=[], others=["srv-2"])
+    code, plan = cluster.plan()
+    assert (code, plan["changes"], plan["problems"]) == (0, [], [])
 
 
 def test_who_is_in_the_cluster_and_not_declared_is_refused_by_name(cluster: Cluster) -> None:
     """The agent's machine is declared no more, and nobody has told it to leave."""
     cluster.workers = []
-    declare(cluster, servers=["srv-1", "srv-3", "wrk-2"], removed=[], others=["wrk-1"])
+    declare(cluster, servers=["srv-1", "srv-3", "wrk-2"], removed=[], others=["srv-2", "wrk-1"])
     cluster.write(agents='""')
     code, plan = cluster.plan()
     passed, arithmetic = rules(plan)["deletions are allowed by name"]
     assert (code, passed) == (3, False)
     assert f"in the cluster and not declared: {cluster.name('wrk-1')}" in arithmetic
     cluster.workers = ["wrk-1"]
-    declare(cluster, servers=["srv-1", "srv-3", "wrk-2"], removed=[])
+    declare(cluster, servers=["srv-1", "srv-3", "wrk-2"], removed=[], others=["srv-2"])
     cluster.write(agents='"workers"')
     assert cluster.plan()[0] == 0
 
