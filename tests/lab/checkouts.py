@@ -44,6 +44,12 @@ def checkout_for(lab: Lab, root: Path, source: Path = ROOT, *, k3s: bool = True,
     return _written(root, source, {LAB_PREFIX: prefix, LAB_STATE: f"{lab.state}/"}, less)
 
 
+def platform(root: Path, source: Path = ROOT) -> Path:
+    """A checkout with the data of the usual lab but for K3s: its site leaves K3s alone, running or not."""
+    _written(root, source, without=[K3S])
+    return root
+
+
 def ground(root: Path, source: Path = ROOT) -> Path:
     """A checkout with the data of the usual lab whose site is names, time, ways in and roots, and no service."""
     _written(root, source)

@@ -15,15 +15,16 @@ import pytest
 from filelock import FileLock
 
 from tests.lab import commands
-from tests.lab.checkouts import ground
+from tests.lab.checkouts import ground, platform
 from unterbau.lab.layout import Lab, lab_from
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What needs no machine of the usual lab can run beside it: `tests.run` does."""
+    """What needs no machine of the usual lab can run beside it: `tests.run` does. The whole site comes last."""
     for item in items:
         if {"spare_command", "spare"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.beside)
+    items.sort(key=lambda item: "whole_site" in getattr(item, "fixturenames", ()))
 
 
 @dataclass(frozen=True)
@@ -92,10 +93,20 @@ def spare(spare_command: LabCommand) -> LabCommand:
 
 
 @pytest.fixture(scope="session")
-def converged(lab: Lab) -> None:
-    """The usual lab as `inventories/lab.py` declares it; whoever breaks something heals it again."""
+def converged(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The usual lab as `inventories/lab.py` declares it, but for K3s; whoever breaks something heals it again."""
     assert lab.machines
+    commands.checkouts[:] = [platform(tmp_path_factory.mktemp("platform"))]
     commands.converge()
+
+
+@pytest.fixture(scope="module")
+def whole_site(converged: None) -> Iterator[None]:
+    """The usual lab, all of it. Tests of it come last: its K3s goes on running."""
+    commands.checkouts.append(commands.ROOT)
+    commands.converge()
+    yield
+    commands.checkouts.pop()
 
 
 @pytest.fixture(scope="module")
@@ -111,8 +122,8 @@ def on_the_ground(converged: None, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture
 def whole_platform(on_the_ground: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The runs of one test declare the whole platform nevertheless."""
-    commands.checkouts.append(commands.ROOT)
+    """The runs of one test declare the whole platform nevertheless, but for K3s."""
+    commands.checkouts.append(commands.checkouts[0])
     monkeypatch.delenv("XDG_CACHE_HOME")
     yield
     commands.checkouts.pop()

@@ -12,7 +12,7 @@ from secrets import token_hex
 
 import pytest
 
-from tests.lab.commands import LIMIT_S, ROOT, on, unterbau
+from tests.lab.commands import LIMIT_S, ROOT, checkouts, on, unterbau
 
 pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("converged")]
 
@@ -53,7 +53,7 @@ def watched() -> Iterator[None]:
 def root(tmp_path: Path) -> Path:
     """A checkout of its own: the lab's inventory and data, another deploy."""
     for folder in ("inventories", "group_data"):
-        (tmp_path / folder).symlink_to(ROOT / folder)
+        (tmp_path / folder).symlink_to(checkouts[0] / folder)
     (tmp_path / "deploys").mkdir()
     return tmp_path
 

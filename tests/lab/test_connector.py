@@ -16,7 +16,7 @@ from typing import Any
 import paramiko
 import pytest
 
-from tests.lab.commands import ADDRESS, LIMIT_S, ROOT, Running, changes, on, settled, unterbau
+from tests.lab.commands import ADDRESS, LIMIT_S, Running, changes, checkouts, on, settled, unterbau
 from tests.unit.test_prefetch_on_node import SAYS
 from unterbau.connectors import prefetch
 from unterbau.connectors.prefetch import Prefetch
@@ -31,9 +31,9 @@ PINNED = "/var/lib/unterbau/lab/ssh/known_hosts"
 def known_hosts(tmp_path: Path) -> Path:
     """A checkout of its own in tmp_path whose inventory trusts this file."""
     for folder in ("group_data", "deploys", "operations", "facts"):
-        (tmp_path / folder).symlink_to(ROOT / folder)
+        (tmp_path / folder).symlink_to(checkouts[0] / folder)
     (tmp_path / "inventories").mkdir()
-    inventory = (ROOT / "inventories" / "lab.py").read_text()
+    inventory = (checkouts[0] / "inventories" / "lab.py").read_text()
     assert PINNED in inventory
     (tmp_path / "inventories" / "lab.py").write_text(inventory.replace(PINNED, str(tmp_path / "known_hosts")))
     return tmp_path / "known_hosts"
@@ -101,7 +101,7 @@ def counted(*arguments: str) -> tuple[int, dict[str, Any], dict[str, int]]:
     """(exit code, JSON, {address: commands that were sent to it}) of `unterbau ARGUMENTS --json`."""
     ran = subprocess.run(
         [sys.executable, "-c", COUNTED, str(PATIENCE_S), *arguments, "--json"],
-        cwd=ROOT, text=True, capture_output=True, timeout=LIMIT_S, stdin=subprocess.DEVNULL, check=False,
+        cwd=checkouts[0], text=True, capture_output=True, timeout=LIMIT_S, stdin=subprocess.DEVNULL, check=False,
     )  # fmt: skip
     assert ran.stdout, ran.stderr
     sent = ran.stderr.rpartition("commands ")[2].partition("\n")[0].split()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.commands import ADDRESS, ROOT, changes, converge, on, plan, settled, unterbau
+from tests.lab.commands import ADDRESS, ROOT, changes, checkouts, converge, on, plan, settled, unterbau
 from unterbau.lab.layout import Lab
 
 pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("on_the_ground")]
@@ -63,7 +63,7 @@ def apply(folder: Path, deploy: str, node: str) -> subprocess.CompletedProcess[s
     """Apply another deploy to the lab's inventory, on one node."""
     folder.mkdir()
     for name in ("inventories", "group_data"):
-        (folder / name).symlink_to(ROOT / name)
+        (folder / name).symlink_to(checkouts[0] / name)
     (folder / "deploys").mkdir()
     (folder / "deploys" / "site.py").write_text(deploy)
     return unterbau("apply", "lab", "-y", "--limit", node, cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)})

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.commands import LIMIT_S, ROOT, Running, changes, converge, on, plan, started, unterbau
+from tests.lab.commands import LIMIT_S, Running, changes, checkouts, converge, on, plan, started, unterbau
 
 pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("on_the_ground")]
 
@@ -145,7 +145,7 @@ def test_of_two_runs_at_once_one_is_told_who_holds_the_nodes() -> None:
 
 def pyinfra(*last: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pyinfra", "inventories/lab.py", "deploys/site.py", *last]
-    return subprocess.run(command, cwd=ROOT, text=True, capture_output=True, timeout=LIMIT_S, check=False)
+    return subprocess.run(command, cwd=checkouts[0], text=True, capture_output=True, timeout=LIMIT_S, check=False)
 
 
 @pytest.mark.usefixtures("whole_platform")
@@ -163,10 +163,12 @@ def test_plain_pyinfra_does_the_same_work() -> None:
 @pytest.mark.usefixtures("whole_platform")
 def test_an_operator_with_sudo_sees_and_does_what_root_does(tmp_path: Path) -> None:
     for folder in ("group_data", "deploys", "operations", "facts"):
-        (tmp_path / folder).symlink_to(ROOT / folder)
+        (tmp_path / folder).symlink_to(checkouts[0] / folder)
     (tmp_path / "inventories").mkdir()
     inventory = (
-        (ROOT / "inventories" / "lab.py").read_text().replace("_ssh = {", '_ssh = {\n    "ssh_user": "operator",')
+        (checkouts[0] / "inventories" / "lab.py")
+        .read_text()
+        .replace("_ssh = {", '_ssh = {\n    "ssh_user": "operator",')
     )
     (tmp_path / "inventories" / "lab.py").write_text(inventory)
     on("wrk-1", "sysctl -w net.ipv4.ip_forward=0")

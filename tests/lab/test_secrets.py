@@ -18,7 +18,7 @@ from tests.lab.commands import ADDRESS, LIMIT_S, ROOT, on, settled, unterbau
 from unterbau.lab.layout import Lab
 from unterbau.secrets.store import Store
 
-pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("converged")]
+pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("whole_site")]
 
 SERVERS = ("srv-1", "srv-2", "srv-3")
 ROTATED = (

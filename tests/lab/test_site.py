@@ -10,7 +10,7 @@ import pytest
 from tests.lab.commands import ADDRESS, converge, on, plan, settled
 from tests.lab.k3s import KUBECTL, is_ready
 
-pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("converged")]
+pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("whole_site")]
 
 SERVERS = [name for name in ADDRESS if name.startswith("srv")]
 UNITS = ("chrony", "haproxy", "k3s", "k3s-agent", "minio", "openbao", "postgresql@15-main", "ssh")

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.lab.commands import LIMIT_S, ROOT, on, settled, unterbau
+from tests.lab.commands import LIMIT_S, ROOT, checkouts, on, settled, unterbau
 from tests.lab.storage import until
 from tests.s3_target import Target
 from tests.s3_writer import ATTEMPTS, DONE, SELF_SERVICE, WORK
@@ -85,7 +85,7 @@ class Service:
 
 @pytest.fixture(scope="module")
 def service(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Service:
-    return Service(lab, ROOT, tmp_path_factory.mktemp("s3"))
+    return Service(lab, checkouts[0], tmp_path_factory.mktemp("s3"))
 
 
 @pytest.fixture(scope="module")

@@ -135,7 +135,7 @@ class Credentials:
 
 @pytest.fixture(scope="module")
 def platform(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Platform:
-    found = Platform(lab, checkout_for(lab, tmp_path_factory.mktemp("checkout"), ROOT))
+    found = Platform(lab, checkout_for(lab, tmp_path_factory.mktemp("checkout"), ROOT, k3s=False))
     found.must("apply", "lab", "-y")
     return found
 
