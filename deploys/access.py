@@ -9,8 +9,11 @@ from operations import firewall as node_firewall
 from operations import operator_account
 from operations import ssh_server as sshd
 from operations.operator_account import Operator
-from unterbau.declaration import flows_of
-from unterbau.domain.flows import accepts
+from unterbau.declaration import K3s, flows_of
+from unterbau.declaration.rules_k3s_flows import ports_of
+from unterbau.domain.flows import Accept, FlowLike, accepts, counted_in
+
+LEAVING = "nodes that leave K3s"  # no group is called so: names of groups have no spaces
 
 
 @deploy("access")
@@ -45,16 +48,32 @@ def ssh_server() -> None:
 
 @deploy("access")
 def firewall() -> None:
-    network, cluster = host.data.network, host.data.get("k3s")
-    controllers = [str(cidr) for cidr in network.controllers]
-    # A pod that reaches its own node does so with its own address.
-    sources = {**groups(), "controllers": controllers, "pods": [str(cluster.cluster_cidr)] if cluster else []}
+    network = host.data.network
     node_firewall.default_deny(
-        accepts=accepts(flows_of(host.data), sources, str(host.data.node.address)),
-        pingers=[str(network.cidr), *controllers],
+        accepts=accepted(),
+        pingers=[str(network.cidr), *(str(cidr) for cidr in network.controllers)],
         name="firewall",
         _serial=True,
     )
+
+
+def accepted() -> list[Accept]:
+    """What this node accepts, by the flows that are declared."""
+    cluster = host.data.get("k3s")
+    controllers = [str(cidr) for cidr in host.data.network.controllers]
+    # A pod that reaches its own node does so with its own address.
+    pods = [str(cluster.cluster_cidr)] if cluster else []
+    sources = {**groups(), "controllers": controllers, "pods": pods, LEAVING: _leaving()}
+    flows: list[FlowLike] = list(flows_of(host.data))
+    return accepts([*flows, *_of_leaving(cluster, flows)], sources, str(host.data.node.address))
+
+
+def _of_leaving(cluster: K3s | None, flows: list[FlowLike]) -> list[FlowLike]:
+    """K3s' own ways stay open for who leaves as long as it is named: it is in no group, and yet a member until it is out.
+
+    A vote that nobody reaches cannot be taken out. Whether it was a server or an agent nobody has declared.
+    """
+    return counted_in(LEAVING, {cluster.servers, cluster.agents}, ports_of(cluster), flows) if cluster else []
 
 
 def groups() -> dict[str, list[str]]:
@@ -64,3 +83,8 @@ def groups() -> dict[str, list[str]]:
         group: sorted(str(member.data.node.address) for member in hosts if member.data.get("node"))
         for group, hosts in members.items()
     }
+
+
+def _leaving() -> list[str]:
+    nodes = (one.data.node for one in inventory if one.data.get("node"))
+    return [str(node.address) for node in nodes if node.name in (host.data.get("k3s_removed") or ())]

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unterbau.declaration import Flow as DeclaredFlow
-from unterbau.domain.flows import Accept, accepts, merged, port_range
+from unterbau.domain.flows import Accept, accepts, counted_in, merged, port_range
 
 GROUPS = {
     "all": ["10.0.0.1", "10.0.0.2", "10.0.0.3"],
@@ -136,3 +136,29 @@ def test_nothing_within_a_rule_overlaps(flows: list[Flow], node: str) -> None:
         assert not any(a.overlaps(b) for i, a in enumerate(networks) for b in networks[:i])
         ranges = [port_range(port) for port in rule.ports]
         assert list(merged(ranges)) == ranges
+
+
+WAYS = {("tcp", 10), ("udp", 20), ("tcp", 30)}
+
+
+@settings(deadline=None)
+@given(
+    flows=st.lists(flow, max_size=6), node=st.sampled_from([*GROUPS["all"], "10.0.0.4"]),
+    source=st.sampled_from([*SOURCES, "10.0.0.4"]), way=st.sampled_from(sorted(WAYS)),
+)  # fmt: skip
+def test_who_is_counted_in_reaches_what_members_reach(
+    flows: list[Flow], node: str, source: str, way: tuple[str, int]
+) -> None:
+    apart = {**GROUPS, "all": [*GROUPS["all"], "10.0.0.4"], "leaving": ["10.0.0.4"]}
+    inside = {**apart, **{group: [*GROUPS[group], "10.0.0.4"] for group in ("servers", "workers")}}
+    said = accepts([*flows, *counted_in("leaving", {"servers", "workers"}, WAYS, flows)], apart, node)
+    assert by_rules(said, source, *way) == by_rules(accepts(flows, inside, node), source, *way)
+
+
+@settings(deadline=None)
+@given(flows=st.lists(flow, max_size=6))
+def test_who_is_counted_in_reaches_nothing_else(flows: list[Flow]) -> None:
+    for one in counted_in("leaving", {"servers", "workers"}, WAYS, flows):
+        assert "leaving" in (one.source, one.target)
+        for first, last in map(port_range, one.ports):
+            assert any(one.protocol == kind and first <= way <= last for kind, way in WAYS)

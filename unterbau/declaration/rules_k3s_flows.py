@@ -47,6 +47,11 @@ def nodes_reach_each_other(view: View) -> Iterator[Problem]:
                 )
 
 
+def ports_of(cluster: K3s) -> set[tuple[str, int]]:
+    """(protocol, port) of all that nodes of a cluster reach on each other."""
+    return {(way.protocol, port) for way in _ways(cluster) for port in way.ports}
+
+
 def _ways(cluster: K3s) -> Iterator[Way]:
     servers, everybody = (cluster.servers,), tuple(group for group in (cluster.servers, cluster.agents) if group)
     yield Way("the API", "tcp", (cluster.api_port,), everybody, servers)

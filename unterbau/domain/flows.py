@@ -39,6 +39,36 @@ class Accept(NamedTuple):
 Range = tuple[int, int]
 
 
+class Also(NamedTuple):
+    """A flow that another one implies."""
+
+    source: str
+    target: str
+    protocol: str
+    ports: tuple[int | str, ...]
+
+
+def counted_in(
+    name: str, groups: Collection[str], ways: Collection[tuple[str, int]], flows: Iterable[FlowLike]
+) -> list[FlowLike]:
+    """What the flows let nodes of `name` do that count as nodes of each of `groups`, for these ways: (protocol, port).
+
+    `name` is a group of `accepts` too. What is not of these ways the flows do not let them do.
+    """
+    found: list[FlowLike] = []
+    for flow in flows:
+        ports = tuple(port for port in flow.ports if any(_on_way(port, flow.protocol, way) for way in ways))
+        sources, targets = ([one, name] if one in groups else [one] for one in (flow.source, flow.target))
+        pairs = [(source, target) for source in sources for target in targets][1:]  # the first is the flow itself
+        found += [Also(source, target, flow.protocol, ports) for source, target in pairs if ports]
+    return found
+
+
+def _on_way(port: int | str, protocol: str, way: tuple[str, int]) -> bool:
+    first, last = port_range(port)
+    return protocol == way[0] and first <= way[1] <= last
+
+
 def accepts(flows: Iterable[FlowLike], groups: Mapping[str, Collection[str]], address: str) -> list[Accept]:
     """What the node with this address accepts, sorted; the order and repetition of flows make no difference.
 
