@@ -69,7 +69,7 @@ def accepted() -> list[Accept]:
 
 
 def _of_leaving(cluster: K3s | None, flows: list[FlowLike]) -> list[FlowLike]:
-    """K3s' own ways stay open for who leaves as long as it is named: it is in no group, and yet a member until it is out.
+    """K3s' own ways stay open for who leaves, as long as it is named: in no group, and yet a member until it is out.
 
     A vote that nobody reaches cannot be taken out. Whether it was a server or an agent nobody has declared.
     """

@@ -26,6 +26,7 @@ def k3s_servers() -> None:
     """On each server. Who founds the cluster and who joins it, the operations know."""
     node, tokens = _prepared("server"), tokens_of(server=True)
     operations.founded(node=node, tokens=tokens, name="first start")
+    operations.admitted(node=node, tokens=tokens, name="join", _serial=True)
     operations.server(node=node, tokens=tokens, name="servers", _serial=True)
     k3s_node.described(node=node, name="labels and taints")
     if host.data.k3s.reboots_when_required:

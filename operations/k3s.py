@@ -12,7 +12,7 @@ from pyinfra.context import ctx_host
 from facts.k3s import CONFIG, ClusterState
 from facts.k3s import Node as Found
 from facts.k3s_api import ETCD_HEALTH, curl
-from operations import config_file, k3s_drain, k3s_founding, k3s_gate, k3s_ready
+from operations import config_file, k3s_ahead, k3s_drain, k3s_founding, k3s_gate, k3s_ready
 from operations.config_file import Commands
 from operations.k3s_config import Node, Tokens
 from operations.k3s_ready import Ready
@@ -73,8 +73,34 @@ def _brought_up(node: Node, tokens: Tokens, found: Found) -> Commands:
 
 
 @operation()
+def admitted(node: Node, tokens: Tokens) -> Commands:
+    """This server is a member; called for one after the other (`_serial=True`), before any of the others restarts.
+
+    In the place of one that was lost it brings back the vote that a restart of the others takes away.
+
+    Args:
+        node: this server, as it should be.
+        tokens: what servers and agents join with.
+    """
+    found = k3s_gate.state_of(ctx_host.get(), node)
+    if isinstance(found, Unknown):
+        yield from _unread()
+        return
+    if "restore" in found:
+        yield from changes.refuse(begun(node.node, found["restore"]))
+        return
+    if found["has_data"]:
+        host.noop(f"{node.node} is a member")
+        return
+    if k3s_founding.founds(node, found) is not False:
+        host.noop(f"{node.node} founds the cluster first")
+        return
+    yield from _converged(node, tokens, found)
+
+
+@operation()
 def server(node: Node, tokens: Tokens) -> Commands:
-    """This server is a member, and runs as declared; called for one after the other (`_serial=True`).
+    """This server runs as declared; called for one after the other (`_serial=True`), once all are members.
 
     Before it restarts, all others must be ready and vote; afterwards it as well. A new version is reached with its
     pods elsewhere.
@@ -90,11 +116,8 @@ def server(node: Node, tokens: Tokens) -> Commands:
     if "restore" in found:
         yield from changes.refuse(begun(node.node, found["restore"]))
         return
-    if found["has_data"] and not k3s_ready.runs(found):
-        host.noop(f"{node.node} is started with all others")
-        return
-    if k3s_founding.founds(node, found) is not False:
-        host.noop(f"{node.node} founds the cluster first")
+    if not (found["has_data"] and k3s_ready.runs(found)):
+        host.noop(f"{node.node} is started with all others, or joins them, first")
         return
     yield from _converged(node, tokens, found)
 
@@ -205,7 +228,7 @@ def _restarted(
         if cluster is None:
             yield from changes.refuse(f"cannot restart {node.unit} on {node.node}: who votes could not be read")
             return
-        verdict = k3s_gate.restartable(node, cluster)
+        verdict = k3s_ahead.restartable(node, cluster)
         yield from changes.rule(QUORUM_RULE, passed=verdict.passed, arithmetic=verdict.arithmetic)
         if not verdict.passed:
             return

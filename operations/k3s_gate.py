@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -62,24 +62,33 @@ def _votes(etcd: EtcdAnswers) -> bool:
     return etcd["answers"] and etcd["leader_id"] is not None and not etcd["learner"]
 
 
-def arithmetic(node: Node, cluster: ClusterState) -> quorum.Verdict:
-    """Whether this server may be restarted, as far as all of them and its etcd say."""
-    found = voters(node, cluster)
+def arithmetic(node: Node, cluster: ClusterState, joining: Collection[str] = ()) -> quorum.Verdict:
+    """Whether this server may be restarted, as far as all of them and its etcd say.
+
+    Those who are `joining` will vote by then. Where too few are known to serve, and yet etcd has a leader, those serve
+    who could not be asked: there is a majority to lose.
+    """
+    found = voters(node, cluster) | dict.fromkeys(joining, True)
     if node.node not in found:
         return quorum.Verdict(True, f"{node.node} has no vote: {sum(found.values())} of {len(found)} voters serve")
     if node.cluster.datastore:
         left = sorted(name for name, one in found.items() if one and name != node.node)
         answer = f"{', '.join(left) or 'no other server'} would answer while {node.node} restarts"
         return quorum.Verdict(bool(left) or len(found) == 1 or not found[node.node], answer)
-    return quorum.restart(found, node.node)
+    verdict, serving, need = quorum.restart(found, node.node), sum(found.values()), quorum.needed(len(found))
+    if found[node.node] and serving < need and _votes(cluster["etcd"]):
+        unknown = ", ".join(sorted(name for name, serves in found.items() if not serves))
+        counted = f"{serving} of {len(found)} members serve, quorum needs {need}, and yet etcd has a leader"
+        return quorum.Verdict(False, f"{counted}: whether {unknown} takes part is not known; repair or remove it")
+    return verdict
 
 
-def restartable(node: Node, cluster: ClusterState) -> quorum.Verdict:
+def restartable(node: Node, cluster: ClusterState, joining: Collection[str] = ()) -> quorum.Verdict:
     """Whether the gate before its restart is open: the arithmetic, and all others that are members are as they should.
 
-    A server that has yet to join is not waited for: it does so after the restarts.
+    A server that has yet to join is not waited for: it does so before, or it could not.
     """
-    verdict = arithmetic(node, cluster)
+    verdict = arithmetic(node, cluster, joining)
     takes_part = works(cluster["servers"].get(node.node)) or _votes(cluster["etcd"])
     if not verdict.passed or not takes_part:
         return verdict  # what neither serves nor votes takes nothing away

@@ -22,7 +22,7 @@ from pyinfra.context import ctx_host
 
 from facts.k3s import Node as Found
 from facts.reboot import BOOT_ID, BootState, State
-from operations import k3s_drain, k3s_gate, k3s_ready
+from operations import k3s_ahead, k3s_drain, k3s_gate, k3s_ready
 from operations.config_file import Commands
 from operations.k3s_config import Node
 from unterbau import changes
@@ -92,7 +92,7 @@ def _allowed(node: Node, found: Found) -> Generator[PyinfraCommand, None, bool]:
     if cluster is None:
         yield from changes.refuse(f"cannot reboot {node.node}: who votes could not be read; see the error above")
         return False
-    verdict = k3s_gate.arithmetic(node, cluster)
+    verdict = k3s_ahead.arithmetic(node, cluster)
     yield from changes.rule(QUORUM_RULE, passed=verdict.passed, arithmetic=verdict.arithmetic)
     return verdict.passed
 

@@ -11,7 +11,7 @@ from pyinfra.api.command import PyinfraCommand
 
 from facts.k3s_api import ADMIN
 from facts.k3s_rotation import STATUS, Encryption, EncryptionState, Token
-from operations import k3s_gate, k3s_ready, k3s_rotation_gate
+from operations import k3s_ahead, k3s_gate, k3s_ready, k3s_rotation_gate
 from operations.config_file import Commands
 from operations.k3s_config import Node, Tokens
 from unterbau import changes
@@ -210,7 +210,7 @@ def _restarted(node: Node, why: str, restart: PyinfraCommand, before: Sequence[P
         if isinstance(cluster, Unknown):
             yield from changes.refuse(f"cannot restart {node.unit} on {node.node}: who votes could not be read")
             return
-        verdict = k3s_gate.restartable(node, cluster)
+        verdict = k3s_ahead.restartable(node, cluster)
         yield from changes.rule(QUORUM_RULE, passed=verdict.passed, arithmetic=verdict.arithmetic)
         if not verdict.passed:
             return

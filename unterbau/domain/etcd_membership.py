@@ -106,7 +106,7 @@ def findings(  # noqa: PLR0913, PLR0917  # the cluster's three views of its node
     """
     known = {*nodes, *passwords, *(member.node for member in members if member.name)}
     foreign = known - set(declared)
-    stale = [member for member in members if _is_stale(member, disks)]
+    stale = [member for member in members if is_stale(member, disks)]
     alive = [member for member in stale if member.healthy]
     return Findings(
         leaving=tuple(sorted(foreign & set(removed))),
@@ -124,7 +124,7 @@ def findings(  # noqa: PLR0913, PLR0917  # the cluster's three views of its node
     )
 
 
-def _is_stale(member: Member, disks: Mapping[str, Disk]) -> bool:
+def is_stale(member: Member, disks: Mapping[str, Disk]) -> bool:
     """Whether the machine of this member's node has other data, or none. K3s itself takes up one that never started."""
     disk = disks.get(member.node)
     return disk is not None and bool(member.name) and disk.member != member.name
