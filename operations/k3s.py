@@ -12,15 +12,16 @@ from pyinfra.context import ctx_host
 from facts.k3s import CONFIG, ClusterState
 from facts.k3s import Node as Found
 from facts.k3s_api import ETCD_HEALTH, curl
-from operations import config_file, k3s_ahead, k3s_drain, k3s_founding, k3s_gate, k3s_ready
+from operations import config_file, k3s_ahead, k3s_drain, k3s_founding, k3s_gate, k3s_ready, k3s_rotation_gate
 from operations.config_file import Commands
 from operations.k3s_config import Node, Tokens
 from operations.k3s_ready import Ready
 from unterbau import changes
-from unterbau.domain.etcd import begun
+from unterbau.domain.etcd import begun, token_hash
 from unterbau.domain.unknown import Unknown
 
 QUORUM_RULE = "etcd keeps its quorum"
+TOKEN_RULE = "who joins K3s is let in"  # noqa: S105  # a sentence
 STOP_TRIES = 600  # of 0.2 s: longer than systemd waits before it kills
 
 
@@ -95,7 +96,27 @@ def admitted(node: Node, tokens: Tokens) -> Commands:
     if k3s_founding.founds(node, found) is not False:
         host.noop(f"{node.node} founds the cluster first")
         return
+    if (sentence := _shut_out(node, tokens)) is not None:
+        yield from changes.rule(TOKEN_RULE, passed=False, arithmetic=sentence)
+        return
     yield from _converged(node, tokens, found)
+
+
+def _shut_out(node: Node, tokens: Tokens) -> str | None:
+    """Why no server would let it in; None if they do, or if none is there to ask.
+
+    A server knows the password that it started with, and those that wait for this one's vote cannot restart before.
+    Source: K3s, pkg/authenticator/passwordfile, NewCSV: read once.
+    """
+    told = k3s_rotation_gate.told(host, node)
+    newest = token_hash(tokens.server.unmask()) if tokens.server else None
+    if not told or newest is None or newest in told:
+        return None
+    return (
+        f"{node.node} has yet to join, and the token is made anew in the same plan, which servers learn when they "
+        "restart; let it join first: nothing is made anew with --limit, and one that was made anew by hand waits: "
+        "set the former one in the store"
+    )
 
 
 @operation()

@@ -13,12 +13,14 @@ from pyinfra.api import StringCommand
 
 from facts.etcd import SILENT
 from facts.k3s_api import DOWN, NodeState, ServerApi, node_of
-from operations import k3s_ahead, k3s_gate, k3s_reboot, k3s_removal_gate, k3s_rotation
-from operations.k3s_config import Cluster, Node
+from operations import k3s, k3s_ahead, k3s_gate, k3s_reboot, k3s_removal_gate, k3s_rotation
+from operations.k3s_config import Cluster, Node, Tokens
 from tests.unit.test_architecture import operation_calls
 from unterbau.changes import recording
+from unterbau.domain.etcd import token_hash
 from unterbau.domain.etcd_membership import Disk, Member, steps
 from unterbau.domain.quorum import needed
+from unterbau.secrets.hidden import Hidden
 
 THREE = ("srv-1", "srv-2", "srv-3")
 SERIAL = ["operations.k3s.admitted", "operations.k3s.server", "operations.k3s_reboot.rebooted"]
@@ -124,6 +126,26 @@ def test_whoever_restarts_a_server_looks_ahead(disks: dict[str, Disk], monkeypat
         list(k3s_rotation._restarted(node("srv-2"), "for new certificates", StringCommand("true")))
         list(k3s_reboot._allowed(node("srv-2"), found))
     assert [(rule.passed, rule.arithmetic) for rule in record.rules] == [(True, HEALED)] * 2
+
+
+def test_nobody_joins_while_the_token_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The servers know the one before until they restart, and two of three cannot before the third has joined."""
+    found: Any = {"has_data": False, "active": "inactive"}
+    went_on: list[str] = []
+    told: list[list[str] | None] = [[str(token_hash("the-one-before"))]]
+    monkeypatch.setattr(k3s_gate, "state_of", lambda host, node: found)
+    monkeypatch.setattr(k3s.k3s_founding, "founds", lambda node, found: False)
+    monkeypatch.setattr(k3s.k3s_rotation_gate, "told", lambda host, node: told[-1])
+    monkeypatch.setattr(k3s, "ctx_host", SimpleNamespace(get=lambda: None))
+    monkeypatch.setattr(k3s, "_converged", lambda node, tokens, found: went_on.append(node.node) or iter(()))
+    tokens = Tokens(agent=Hidden("agents"), server=Hidden("the-newest"))
+    with recording() as record:
+        assert len(list(k3s.admitted._inner(node("srv-1"), tokens))) == 1  # type: ignore[attr-defined]
+    assert [(rule.name, rule.passed) for rule in record.rules] == [("who joins K3s is let in", False)]
+    for now in ([str(token_hash("the-newest"))], [], None):
+        told.append(now)
+        assert list(k3s.admitted._inner(node("srv-1"), tokens)) == []  # type: ignore[attr-defined]
+    assert went_on == ["srv-1"] * 3
 
 
 def test_a_majority_that_is_there_is_not_taken_for_lost(disks: dict[str, Disk]) -> None:
