@@ -26,7 +26,7 @@ K3S = "/usr/local/bin/k3s"
 
 
 @operation()
-def token(node: Node, tokens: Sequence[HiddenValue], *, version: int) -> Commands:
+def token(node: Node, tokens: Sequence[HiddenValue], *, version: int, secret: str) -> Commands:
     """The cluster is under the newest token, before any server is told of it in its configuration.
 
     One server asks K3s for it, all others wait until it is so: who started with a token that is not the cluster's
@@ -36,8 +36,9 @@ def token(node: Node, tokens: Sequence[HiddenValue], *, version: int) -> Command
         node: this server.
         tokens: as they are stored, newest first; each of them may be the cluster's.
         version: the number of the newest.
+        secret: what they are called in the store.
     """
-    found = host.get_fact(Token)
+    found = host.get_fact(Token, port=node.cluster.port)
     if isinstance(found, Unknown):
         yield from changes.refuse(f"cannot see the token of {node.node}: it could not be read; see the error above")
         return
@@ -59,7 +60,11 @@ def token(node: Node, tokens: Sequence[HiddenValue], *, version: int) -> Command
     if not cluster:
         yield from _unanswered(node, found["own"] == known[0])
         return
-    yield from _under(node, tokens, known, k3s_rotation.used(cluster, known), version)
+    age = k3s_rotation.used(cluster, known)
+    if age and not k3s_rotation_gate.anybody_acts(host, node, known[0]):
+        yield from changes.refuse(_twice(secret, version - age, version))
+        return
+    yield from _under(node, tokens, known, age, version)
 
 
 def _under(
@@ -92,6 +97,16 @@ def _strange(node: Node, versions: int) -> str:
     return (
         f"cannot see the token of {node.node}: found one that is none of the {versions} newest versions in the store; "
         "put the store back that the cluster was made with, or set its token there"
+    )
+
+
+def _twice(secret: str, used: int, version: int) -> str:
+    """Rotated again before anybody was restarted: no server would believe who asks, and none would start either."""
+    back = f"`unterbau secrets reveal {secret} --version {used} --env ENV | unterbau secrets set {secret} --env ENV`"
+    return (
+        f"cannot bring the cluster to version {version} of its token: found it under version {used}, and no server of "
+        f"this run that was started with that; if --limit leaves servers out, apply to all; else go back to it first: "
+        f"{back}, apply, which restarts them with it, then rotate once more"
     )
 
 
