@@ -23,6 +23,7 @@ from unterbau.secrets.errors import StoreError
 QUORUM_RULE = "etcd keeps its quorum"
 DONE, UNDER_WAY = "reencrypt_finished", ("reencrypt_request", "reencrypt_active")
 K3S = "/usr/local/bin/k3s"
+UNREADABLE = "not from the new key on until its restart; let nobody write one there meanwhile: it would be lost"
 
 
 @operation()
@@ -162,6 +163,10 @@ def encryption_key(node: Node, *, not_before: str, tokens: Tokens | None = None)
     The first server makes the key and encrypts every Secret with it; then one after the other is restarted, which is
     how they learn it. Servers whose keys differ are what a killed run leaves. Source: K3s docs, cli/secrets-encrypt.
 
+    Until its restart a server that has not made the key reads no Secret that is encrypted with it, and what is written
+    through it is encrypted with the key before, which is gone then: ADR 16 has why `rotate-keys` is used all the same.
+    So none is made in a run that cannot restart all of them.
+
     Args:
         node: this server.
         not_before: a date, UTC; "" if keys are not made anew.
@@ -181,7 +186,11 @@ def encryption_key(node: Node, *, not_before: str, tokens: Tokens | None = None)
     if found["alike"] and found["stage"] not in UNDER_WAY and not due:
         host.noop(f"Secrets are encrypted with {found['key']}")
         return
-    yield from _new_key(node, found, due)
+    makes = due and found["alike"] and found["stage"] not in UNDER_WAY
+    if makes and (missing := k3s_rotation_gate.left_out(host, node)):
+        host.noop(f"a new key of Secrets is made in a run over all servers; not in this one: {', '.join(missing)}")
+        return
+    yield from _new_key(node, found, makes)
 
 
 def _untold(node: Node, tokens: Tokens | None) -> Commands:
@@ -197,13 +206,15 @@ def _untold(node: Node, tokens: Tokens | None) -> Commands:
     )
 
 
-def _new_key(node: Node, found: EncryptionState, due: bool) -> Commands:
+def _new_key(node: Node, found: EncryptionState, makes: bool) -> Commands:
     """A new one, if all agree on the one before; in any case a restart, after which this server has what etcd has."""
-    makes = due and found["alike"] and found["stage"] not in UNDER_WAY
     before: list[PyinfraCommand] = []
     if makes:
         changes.attribute("key of Secrets", found["key"], "a new one")
-        before += [StringCommand(ROTATE)] if k3s_rotation_gate.makes_key(host, node) else []
+        if k3s_rotation_gate.makes_key(host, node):
+            before.append(StringCommand(ROTATE))
+        else:
+            changes.attribute(f"Secrets asked of {node.node}", "readable", UNREADABLE)
     if makes or found["stage"] in UNDER_WAY:
         before.append(k3s_rotation_gate.until_encrypted(node))
     why = "for the new key of Secrets" if makes else "its key of Secrets is another one than the others'"

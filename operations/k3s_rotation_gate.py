@@ -45,6 +45,13 @@ def makes_key(host: Host, node: Node) -> bool:
     return not any(_runs(other) for other in _others(host, node, before=True))
 
 
+def left_out(host: Host, node: Node) -> list[str]:
+    """Other servers that this run has no connection to, or has been told to leave alone."""
+    there = {one.data.node.name for one in host.state.inventory if one.data.get("node")}
+    reached = {one.data.node.name for one in _others(host, node)}
+    return [name for name in node.others if name in there - reached]
+
+
 def _runs(server: Host) -> bool:
     try:
         found = server.get_fact(Encryption)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from dataclasses import astuple
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ import pytest
 from facts.k3s_rotation import _login
 from operations import k3s_rotation, k3s_rotation_gate
 from operations.k3s_config import Cluster, Node, Tokens
+from unterbau.changes import recording
 from unterbau.domain.k3s_rotation import ending, key_is_due, key_made_at, used
 from unterbau.domain.unknown import UNKNOWN
 from unterbau.secrets.hidden import Hidden
@@ -146,6 +148,35 @@ def test_the_first_server_that_runs_makes_the_key() -> None:
     found = hosts(srv_1=["unknown"], srv_2=["old"], srv_3=["old"])
     makes = [name for name, host in found.items() if k3s_rotation_gate.makes_key(host, server(name))]  # type: ignore[arg-type]
     assert makes == ["srv-1", "srv-2"]  # srv-1 did not answer: it would make none either
+
+
+def planned_key(monkeypatch: pytest.MonkeyPatch, found: dict[str, _Host], name: str, **changed: Any) -> list[str]:
+    """What the plan says of one server: its changes, or why there are none."""
+    here: Any = found[name]
+    said: list[str] = []
+    encryption = {"enabled": True, "stage": "start", "key": "AES-CBC aescbckey", "alike": True, **changed}
+    for one in found.values():
+        monkeypatch.setattr(one, "get_fact", lambda *asked, **how: encryption)
+    monkeypatch.setattr(here, "noop", said.append, raising=False)
+    monkeypatch.setattr(k3s_rotation, "host", here)
+    monkeypatch.setattr(k3s_rotation, "_restarted", lambda *told: iter(()))
+    with recording() as record:
+        list(k3s_rotation.encryption_key._inner(server(name), not_before="2026-11-01"))  # type: ignore[attr-defined]
+    return said + [" ".join(map(str, astuple(change))) for change in record.changes]
+
+
+def test_the_plan_says_where_secrets_cannot_be_read_until_the_restart(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = hosts(srv_1=["old"], srv_2=["old"], srv_3=["old"])
+    assert planned_key(monkeypatch, found, "srv-1") == ["key of Secrets AES-CBC aescbckey a new one"]
+    assert planned_key(monkeypatch, found, "srv-2")[1:] == [f"Secrets asked of srv-2 readable {k3s_rotation.UNREADABLE}"]
+    assert planned_key(monkeypatch, found, "srv-2", alike=False) == []  # it is restarted, and nobody makes one
+
+
+def test_no_key_is_made_in_a_run_that_cannot_restart_every_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = hosts(srv_1=["old"], srv_2=["old"], srv_3=["old"])
+    found["srv-1"].state.active_hosts.discard(found["srv-3"])
+    why = "a new key of Secrets is made in a run over all servers; not in this one: srv-3"
+    assert planned_key(monkeypatch, found, "srv-1") == [why]
 
 
 @pytest.mark.parametrize("reason", ["its configuration changes", None])
