@@ -71,11 +71,13 @@ class Token(FactBase[TokenState | Unknown]):
 
 
 def _login(port: int) -> str:
-    """Shell text that prints `login STATUS` of the token in $t. `printf` is the shell's own: it is on no command line."""
+    """Shell text that prints `login STATUS` of the token in $t. It is on no command line: `printf` is the shell's."""
     url = f"https://127.0.0.1:{port}/{LOGIN_NEEDED}"
     shown = "--output /dev/null --write-out 'login %{http_code}\\n'"
-    quoted = "sed 's/[\\\\\"]/\\\\&/g; s/.*/user = \"server:&\"/'"
-    return f'printf %s "${{t##*:}}" | {quoted} | {curl()} --cacert {ADMIN.folder}/server-ca.crt {shown} --config - {url}'
+    quoted = 'sed \'s/[\\\\"]/\\\\&/g; s/.*/user = "server:&"/\''
+    return (
+        f'printf %s "${{t##*:}}" | {quoted} | {curl()} --cacert {ADMIN.folder}/server-ca.crt {shown} --config - {url}'
+    )
 
 
 def _base64(text: str) -> str:

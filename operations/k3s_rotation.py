@@ -64,8 +64,8 @@ def token(node: Node, tokens: Sequence[HiddenValue], *, version: int, secret: st
     age = k3s_rotation.used(cluster, known)
     if age and not k3s_rotation_gate.anybody_acts(host, node, known[0]):
         yield from changes.refuse(_twice(secret, version - age, version))
-        return
-    yield from _under(node, tokens, known, age, version)
+    else:
+        yield from _under(node, tokens, known, age, version)
 
 
 def _under(

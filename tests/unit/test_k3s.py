@@ -119,7 +119,8 @@ def test_the_unit_keeps_pods_alive_and_writes_down_what_is_read() -> None:
 def test_of_the_configuration_only_what_is_open_leaves_the_node() -> None:
     text = (
         config_yaml(node(), TOKENS, None)
-        + 'etcd-s3-secret-key: "a"\ndatastore-endpoint: |\n  https://u:p@x\nvpn-auth: name=tailscale,joinKey=j0in\n{"x": "y"}\n'
+        + 'etcd-s3-secret-key: "a"\ndatastore-endpoint: |\n  https://u:p@x\n{"x": "y"}\n'
+        + "vpn-auth: name=tailscale,joinKey=j0in\n"
     )
     shown = subprocess.run(["awk", OPEN_LINES], input=text, text=True, capture_output=True, check=True).stdout
     assert shown == open_lines(text)

@@ -16,7 +16,12 @@ LIMIT_S = 20  # only for one that would wait for ever
 
 def printed(script: str, **settings: str) -> list[str]:
     done = subprocess.run(
-        ["sh", "-c", script], capture_output=True, text=True, check=True, timeout=LIMIT_S, env={**os.environ, **settings}
+        ["sh", "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=LIMIT_S,
+        env={**os.environ, **settings},
     )
     return done.stdout.splitlines()
 

@@ -168,7 +168,8 @@ def planned_key(monkeypatch: pytest.MonkeyPatch, found: dict[str, _Host], name: 
 def test_the_plan_says_where_secrets_cannot_be_read_until_the_restart(monkeypatch: pytest.MonkeyPatch) -> None:
     found = hosts(srv_1=["old"], srv_2=["old"], srv_3=["old"])
     assert planned_key(monkeypatch, found, "srv-1") == ["key of Secrets AES-CBC aescbckey a new one"]
-    assert planned_key(monkeypatch, found, "srv-2")[1:] == [f"Secrets asked of srv-2 readable {k3s_rotation.UNREADABLE}"]
+    until = f"Secrets asked of srv-2 readable {k3s_rotation.UNREADABLE}"
+    assert planned_key(monkeypatch, found, "srv-2")[1:] == [until]
     assert planned_key(monkeypatch, found, "srv-2", alike=False) == []  # it is restarted, and nobody makes one
 
 
