@@ -106,12 +106,11 @@ class Session:
         alone = [host for host in order if host in order[:1] or host in firsts]
         for hosts in (*([host] for host in alone), [host for host in order if host not in alone]):
             if not self.problems:
-                self.each(partial(self._lock, holder=holder, because=because), hosts)
+                self.each(partial(self._hold, holder=holder, because=because), hosts)
 
-    def _lock(self, host: Host, holder: str, because: Mapping[str, str]) -> None:
+    def _hold(self, host: Host, holder: str, because: Mapping[str, str]) -> None:
         if host.name not in because:
-            if isinstance(host.connector, NodeConnector | EndpointConnector):
-                host.connector.lock(holder)
+            _lock(host, holder)
             return
         try:
             left_out(self.state).lock([host], holder)
@@ -186,6 +185,11 @@ def _nodes_first(host: Host) -> tuple[bool, str]:
 
 def _is_endpoint(host: Host) -> bool:
     return isinstance(host.connector, EndpointConnector)
+
+
+def _lock(host: Host, holder: str) -> None:
+    if isinstance(host.connector, NodeConnector | EndpointConnector):
+        host.connector.lock(holder)
 
 
 def _limited(inventory: Any, limit: tuple[str, ...]) -> list[Host] | None:
