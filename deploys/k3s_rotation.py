@@ -25,6 +25,7 @@ def token() -> None:
         node=_node(),
         tokens=keyring().versions(name, TOKENS_KNOWN),
         version=keyring().version(name),
+        secret=name,
         name="token of the cluster",
     )
 

@@ -48,7 +48,7 @@ SERVER_CA = f"{DATA}/server/tls/server-ca.crt"
 # Written by the unit right before the process starts: the digest of every file that it reads.
 STARTED_WITH = "/run/unterbau-k3s-started-with"
 # Lines of keys at the beginning of a line, and what is indented below; not those whose name says that it is a secret.
-HIDDEN_KEYS = "token|password|access-key|secret-key|endpoint"
+HIDDEN_KEYS = "token|password|access-key|secret-key|endpoint|vpn-auth"
 OPEN_LINES = f"/^[^ #-]/ {{ hide = !/^[a-z][a-z0-9-]*:/ || /^[a-z0-9-]*({HIDDEN_KEYS})[a-z0-9-]*:/ }} !hide"
 _OPEN_CONFIG = f"! test -f {CONFIG} || {{ printf 'config\\t'; awk '{OPEN_LINES}' {CONFIG} | base64 -w0; echo; }}"
 LAB_MARK = "/run/lab-settings"

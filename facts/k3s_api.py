@@ -131,6 +131,17 @@ def line_of(kind: str, command: str, name: str = "", joined: str = "-d '\\n'") -
     return f"printf '{fields}\\n' {words} \"$({command} 2>/dev/null | tr {joined})\""
 
 
+def at_once(*asked: str) -> str:
+    """Shell text that runs all of `asked` at the same time and prints what each of them prints, in this order.
+
+    A pipeline starts all of its parts at once; each holds its own answer back until it has passed on those before it.
+    So one that does not answer costs its own time and nobody else's, and no line is cut by another one.
+    """
+    first, *others = asked
+    later = (f"{{ said=$(exec </dev/null; {one}); cat; printf '%s\\n' \"$said\"; }}" for one in others)
+    return " | ".join([f"{{ {first}; }}", *later])
+
+
 def asking_own(node: str, role: Literal["server", "agent"], port: int) -> str:
     """Shell text: lines `version`, `node`, `kubelet`, `api` and `health` of what this node's own parts say.
 
@@ -147,7 +158,7 @@ def asking_own(node: str, role: Literal["server", "agent"], port: int) -> str:
     if role == "server":
         asked.append(line_of("api", f"{ask} '{base}/readyz?verbose'", joined=BY_SEMICOLONS))
         asked.append(line_of("health", f"{curl()} '{ETCD_HEALTH}'", joined=BY_SEMICOLONS))
-    known = f"! test -e {login.certificate} || {{ {'; '.join(asked)}; }}"
+    known = f"! test -e {login.certificate} || {{ {at_once(*asked)}; }}"
     return f"command -v curl >/dev/null || echo 'no curl'; {known}"
 
 
@@ -162,10 +173,11 @@ class ServerApi(TypedDict):
 DOWN: ServerApi = {"answers": False, "ready": None, "nodes": None}
 
 
-def asking_servers(servers: Mapping[str, str], port: int) -> str:
+def asking_servers(servers: Mapping[str, str], port: int, *more: str) -> str:
     """Shell text that asks each of `servers` {name: address} for its /readyz and all Nodes: `ready NAME …`, `nodes …`.
 
-    Nobody is asked from a node that has no certificate to ask with.
+    All are asked at once, and `more` (shell text that prints a line) with them. Nobody is asked from a node that has
+    no certificate to ask with.
     """
     ask = curl(ADMIN)
     lines = []
@@ -173,7 +185,8 @@ def asking_servers(servers: Mapping[str, str], port: int) -> str:
         base = f"https://{address}:{port}"
         ready, nodes = shlex.quote(f"{base}/readyz?verbose"), shlex.quote(f"{base}/api/v1/nodes?pretty=false")
         lines += [line_of("ready", f"{ask} {ready}", name, BY_SEMICOLONS), line_of("nodes", f"{ask} {nodes}", name)]
-    return f"! test -e {ADMIN.certificate} || {{ {'; '.join([*lines, ':'])}; }}"
+    asked = [*lines, *more] or [":"]
+    return f"! test -e {ADMIN.certificate} || {{ {at_once(*asked)}; }}"
 
 
 def servers_of(output: Sequence[str]) -> dict[str, ServerApi]:

@@ -54,7 +54,7 @@ class Known(FactBase[KnownState | Unknown]):
         own_first = dict(sorted(servers.items(), key=lambda item: item[0] != node))
         secrets = f"'https://127.0.0.1:{port}/api/v1/namespaces/kube-system/secrets?pretty=false'"
         passwords = line_of("secrets", f"{curl(ADMIN)} {NAMES_ONLY} {secrets}")
-        return f"{asking_servers(own_first, port)}; ! test -e {ADMIN.certificate} || {passwords}; {asking()}; {RESTORE}"
+        return f"{asking_servers(own_first, port, passwords)}; {asking()}; {RESTORE}"
 
     @override
     def process(self, output: list[str]) -> KnownState | Unknown:

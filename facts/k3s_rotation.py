@@ -11,7 +11,7 @@ from pyinfra.api.exceptions import FactProcessError
 from typing_extensions import override
 
 from facts.etcd import TLS, calling
-from facts.k3s_api import DATA
+from facts.k3s_api import ADMIN, DATA, curl
 from facts.k3s_restore import READING as RESTORE
 from facts.k3s_restore import Restore, restore_of
 from unterbau.domain.unknown import UNKNOWN, Unknown
@@ -19,6 +19,8 @@ from unterbau.domain.unknown import UNKNOWN, Unknown
 PREFIX = "/bootstrap/"  # followed by the token's hash. Source: K3s, pkg/cluster, storageKey
 UNIT = "k3s.service"
 TOKEN_FILE = f"{DATA}/server/token"
+LOGIN_NEEDED = "v1-k3s/encrypt/status"  # only who has the servers' token reads it
+REFUSED = ("401", "403")
 # K3s asks its own server and reads the token from TOKEN_FILE: none is on the command line.
 STATUS = "/usr/local/bin/k3s secrets-encrypt status --output json"
 
@@ -26,12 +28,17 @@ STATUS = "/usr/local/bin/k3s secrets-encrypt status --output json"
 class TokenState(Restore):
     """Under which token the cluster is, by the hash that K3s gives one. No token leaves the node."""
 
-    own: str | None  # of the token that this server started with; None if it never has
+    own: str | None  # of the token in this server's own file: what it joined with, or was asked to rotate to
+    believed: bool | None  # whether its process takes that token; None if it does not say
     cluster: list[str] | None  # of those that etcd has the cluster's keys under; None if etcd does not answer
 
 
 class Token(FactBase[TokenState | Unknown]):
-    """The hash of the cluster's token, as this server's disk and etcd have it."""
+    """The hash of the cluster's token, as this server's disk and etcd have it.
+
+    The process knows the token that it was started with, whatever is on the disk since: K3s writes the new one of a
+    rotation there at once. Source: K3s, pkg/server/handlers/token.go. So it is asked, at the declared `port`.
+    """
 
     @override
     @staticmethod
@@ -39,12 +46,12 @@ class Token(FactBase[TokenState | Unknown]):
         return UNKNOWN
 
     @override
-    def command(self) -> str:
+    def command(self, port: int = 6443) -> str:
         body = {"key": _base64(PREFIX), "range_end": _base64(PREFIX[:-1] + "0"), "keys_only": True}
         ask = calling("kv/range", json.dumps(body))
         digest = f"t=$(cat {TOKEN_FILE}) && printf %s \"${{t##*:}}\" | sha256sum | sed 's/^/own /'"
         return (
-            f"if ! test -e {TOKEN_FILE}; then echo 'own none'; else {digest} || exit 1; fi; "
+            f"if ! test -e {TOKEN_FILE}; then echo 'own none'; else {{ {digest}; }} || exit 1; {_login(port)}; fi; "
             f"if ! test -e {TLS}/client.key; then echo 'keys none'; else printf 'keys %s\\n' \"$({ask})\"; fi; "
             + RESTORE
         )
@@ -55,7 +62,22 @@ class Token(FactBase[TokenState | Unknown]):
         if not said.get("own") or "keys" not in said:
             raise FactProcessError(f"cannot read under which token the cluster is: found {output[:2]}")
         own = said["own"]
-        return {**restore_of(output), "own": None if own == "none" else own[:12], "cluster": _hashes(said["keys"])}
+        return {
+            **restore_of(output),
+            "own": None if own == "none" else own[:12],
+            "believed": {"200": True, **dict.fromkeys(REFUSED, False)}.get(said.get("login", "")),
+            "cluster": _hashes(said["keys"]),
+        }
+
+
+def _login(port: int) -> str:
+    """Shell text that prints `login STATUS` of the token in $t. It is on no command line: `printf` is the shell's."""
+    url = f"https://127.0.0.1:{port}/{LOGIN_NEEDED}"
+    shown = "--output /dev/null --write-out 'login %{http_code}\\n'"
+    quoted = 'sed \'s/[\\\\"]/\\\\&/g; s/.*/user = "server:&"/\''
+    return (
+        f'printf %s "${{t##*:}}" | {quoted} | {curl()} --cacert {ADMIN.folder}/server-ca.crt {shown} --config - {url}'
+    )
 
 
 def _base64(text: str) -> str:

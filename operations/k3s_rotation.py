@@ -23,10 +23,11 @@ from unterbau.secrets.errors import StoreError
 QUORUM_RULE = "etcd keeps its quorum"
 DONE, UNDER_WAY = "reencrypt_finished", ("reencrypt_request", "reencrypt_active")
 K3S = "/usr/local/bin/k3s"
+UNREADABLE = "not from the new key on until its restart; let nobody write one there meanwhile: it would be lost"
 
 
 @operation()
-def token(node: Node, tokens: Sequence[HiddenValue], *, version: int) -> Commands:
+def token(node: Node, tokens: Sequence[HiddenValue], *, version: int, secret: str) -> Commands:
     """The cluster is under the newest token, before any server is told of it in its configuration.
 
     One server asks K3s for it, all others wait until it is so: who started with a token that is not the cluster's
@@ -36,8 +37,9 @@ def token(node: Node, tokens: Sequence[HiddenValue], *, version: int) -> Command
         node: this server.
         tokens: as they are stored, newest first; each of them may be the cluster's.
         version: the number of the newest.
+        secret: what they are called in the store.
     """
-    found = host.get_fact(Token)
+    found = host.get_fact(Token, port=node.cluster.port)
     if isinstance(found, Unknown):
         yield from changes.refuse(f"cannot see the token of {node.node}: it could not be read; see the error above")
         return
@@ -59,7 +61,11 @@ def token(node: Node, tokens: Sequence[HiddenValue], *, version: int) -> Command
     if not cluster:
         yield from _unanswered(node, found["own"] == known[0])
         return
-    yield from _under(node, tokens, known, k3s_rotation.used(cluster, known), version)
+    age = k3s_rotation.used(cluster, known)
+    if age and not k3s_rotation_gate.anybody_acts(host, node, known[0]):
+        yield from changes.refuse(_twice(secret, version - age, version))
+    else:
+        yield from _under(node, tokens, known, age, version)
 
 
 def _under(
@@ -92,6 +98,16 @@ def _strange(node: Node, versions: int) -> str:
     return (
         f"cannot see the token of {node.node}: found one that is none of the {versions} newest versions in the store; "
         "put the store back that the cluster was made with, or set its token there"
+    )
+
+
+def _twice(secret: str, used: int, version: int) -> str:
+    """Rotated again before anybody was restarted: no server would believe who asks, and none would start either."""
+    back = f"`unterbau secrets reveal {secret} --version {used} --env ENV | unterbau secrets set {secret} --env ENV`"
+    return (
+        f"cannot bring the cluster to version {version} of its token: found it under version {used}, and no server of "
+        f"this run that was started with that; if --limit leaves servers out, apply to all; else go back to it first: "
+        f"{back}, apply, which restarts them with it, then rotate once more"
     )
 
 
@@ -147,6 +163,10 @@ def encryption_key(node: Node, *, not_before: str, tokens: Tokens | None = None)
     The first server makes the key and encrypts every Secret with it; then one after the other is restarted, which is
     how they learn it. Servers whose keys differ are what a killed run leaves. Source: K3s docs, cli/secrets-encrypt.
 
+    Until its restart a server that has not made the key reads no Secret that is encrypted with it, and what is written
+    through it is encrypted with the key before, which is gone then: ADR 16 has why `rotate-keys` is used all the same.
+    So none is made in a run that cannot restart all of them.
+
     Args:
         node: this server.
         not_before: a date, UTC; "" if keys are not made anew.
@@ -166,7 +186,11 @@ def encryption_key(node: Node, *, not_before: str, tokens: Tokens | None = None)
     if found["alike"] and found["stage"] not in UNDER_WAY and not due:
         host.noop(f"Secrets are encrypted with {found['key']}")
         return
-    yield from _new_key(node, found, due)
+    makes = due and found["alike"] and found["stage"] not in UNDER_WAY
+    if makes and (missing := k3s_rotation_gate.left_out(host, node)):
+        host.noop(f"a new key of Secrets is made in a run over all servers; not in this one: {', '.join(missing)}")
+        return
+    yield from _new_key(node, found, makes)
 
 
 def _untold(node: Node, tokens: Tokens | None) -> Commands:
@@ -182,13 +206,15 @@ def _untold(node: Node, tokens: Tokens | None) -> Commands:
     )
 
 
-def _new_key(node: Node, found: EncryptionState, due: bool) -> Commands:
+def _new_key(node: Node, found: EncryptionState, makes: bool) -> Commands:
     """A new one, if all agree on the one before; in any case a restart, after which this server has what etcd has."""
-    makes = due and found["alike"] and found["stage"] not in UNDER_WAY
     before: list[PyinfraCommand] = []
     if makes:
         changes.attribute("key of Secrets", found["key"], "a new one")
-        before += [StringCommand(ROTATE)] if k3s_rotation_gate.makes_key(host, node) else []
+        if k3s_rotation_gate.makes_key(host, node):
+            before.append(StringCommand(ROTATE))
+        else:
+            changes.attribute(f"Secrets asked of {node.node}", "readable", UNREADABLE)
     if makes or found["stage"] in UNDER_WAY:
         before.append(k3s_rotation_gate.until_encrypted(node))
     why = "for the new key of Secrets" if makes else "its key of Secrets is another one than the others'"

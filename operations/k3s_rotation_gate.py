@@ -23,17 +23,33 @@ def acts(host: Host, node: Node) -> bool:
 
     One that a killed run left with an earlier token would not be believed.
     """
-    return _can_ask(host) and not any(_can_ask(other) for other in _others(host, node, before=True))
+    return _can_ask(host, node) and not any(_can_ask(other, node) for other in _others(host, node, before=True))
 
 
-def _can_ask(server: Host) -> bool:
-    found = _token(server)
-    return found is not None and found["own"] in (found["cluster"] or ())
+def anybody_acts(host: Host, node: Node, digest: str) -> bool:
+    """Whether there is such a server, or it has just brought the cluster to the token with this hash.
+
+    After a rotation there is none until one of them was restarted.
+    """
+    servers = (host, *_others(host, node))
+    return any(_can_ask(one, node) or digest in (_keys(one, node) or ()) for one in servers)
+
+
+def _can_ask(server: Host, node: Node) -> bool:
+    found = _token(server, node)
+    return found is not None and found["own"] in (found["cluster"] or ()) and found["believed"] is not False
 
 
 def makes_key(host: Host, node: Node) -> bool:
     """Whether it is this server, which runs, that makes a new key of Secrets: the first of this run that runs."""
     return not any(_runs(other) for other in _others(host, node, before=True))
+
+
+def left_out(host: Host, node: Node) -> list[str]:
+    """Other servers that this run has no connection to, or has been told to leave alone."""
+    there = {one.data.node.name for one in host.state.inventory if one.data.get("node")}
+    reached = {one.data.node.name for one in _others(host, node)}
+    return [name for name in node.others if name in there - reached]
 
 
 def _runs(server: Host) -> bool:
@@ -46,7 +62,7 @@ def _runs(server: Host) -> bool:
 
 def told(host: Host, node: Node) -> list[str] | None:
     """Hashes of the tokens that the cluster is under, as the first other server tells whose etcd answers."""
-    return next(filter(None, map(_keys, _others(host, node))), None)
+    return next(filter(None, (_keys(other, node) for other in _others(host, node))), None)
 
 
 def _others(host: Host, node: Node, *, before: bool = False) -> Iterator[Host]:
@@ -60,14 +76,14 @@ def _others(host: Host, node: Node, *, before: bool = False) -> Iterator[Host]:
             yield by_name[name]
 
 
-def _keys(server: Host) -> list[str] | None:
-    found = _token(server)
+def _keys(server: Host, node: Node) -> list[str] | None:
+    found = _token(server, node)
     return None if found is None else found["cluster"]
 
 
-def _token(server: Host) -> TokenState | None:
+def _token(server: Host, node: Node) -> TokenState | None:
     try:
-        found: TokenState | Unknown = server.get_fact(Token)
+        found: TokenState | Unknown = server.get_fact(Token, port=node.cluster.port)
     except (PyinfraError, OSError):
         return None
     return None if isinstance(found, Unknown) else found
@@ -78,7 +94,7 @@ def until_known(node: Node, digest: str, version: int) -> FunctionCommand:
 
     def wait_for_the_token(state: State, host: Host, number: int) -> bool:  # noqa: ARG001  # pyinfra wants both
         def reason() -> str | None:
-            found = _keys(host) or told(host, node)
+            found = _keys(host, node) or told(host, node)
             if found is None:
                 return "no etcd could be asked"
             return None if digest in found else "the cluster is under another one"

@@ -120,10 +120,11 @@ def test_of_the_configuration_only_what_is_open_leaves_the_node() -> None:
     text = (
         config_yaml(node(), TOKENS, None)
         + 'etcd-s3-secret-key: "a"\ndatastore-endpoint: |\n  https://u:p@x\n{"x": "y"}\n'
+        + "vpn-auth: name=tailscale,joinKey=j0in\n"
     )
     shown = subprocess.run(["awk", OPEN_LINES], input=text, text=True, capture_output=True, check=True).stdout
     assert shown == open_lines(text)
-    for hidden in ("agents-join", "servers-join", "s3-secret", "u:p@x", "{"):
+    for hidden in ("agents-join", "servers-join", "s3-secret", "u:p@x", "j0in", "{"):
         assert hidden not in shown
     assert "cluster-cidr" in shown
     assert "secrets-encryption" in shown

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+from dataclasses import astuple
 from datetime import UTC, datetime
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from facts.k3s_rotation import _login
 from operations import k3s_rotation, k3s_rotation_gate
 from operations.k3s_config import Cluster, Node, Tokens
+from unterbau.changes import recording
 from unterbau.domain.k3s_rotation import ending, key_is_due, key_made_at, used
 from unterbau.domain.unknown import UNKNOWN
 from unterbau.secrets.hidden import Hidden
@@ -72,13 +77,15 @@ def test_which_token_a_cluster_is_under(cluster: list[str], age: int | None) -> 
 class _Host:
     def __init__(self, name: str, keys: list[str] | None, state: Any) -> None:
         self.data = SimpleNamespace(get={"node": SimpleNamespace(name=name)}.get, node=SimpleNamespace(name=name))
-        self.keys, self.state, self.said = keys, state, [""]
+        self.keys, self.state, self.said, self.believed = keys, state, [""], True
 
     def __hash__(self) -> int:
         return id(self)
 
     def get_fact(self, *args: Any, **kwargs: Any) -> Any:
-        return UNKNOWN if self.keys == ["unknown"] else {"own": "old", "cluster": self.keys}
+        if self.keys == ["unknown"]:
+            return UNKNOWN
+        return {"own": "old", "believed": self.believed, "cluster": self.keys}
 
     def log_styled(self, sentence: str, **kwargs: Any) -> None:
         self.said.append(sentence)
@@ -104,6 +111,33 @@ def test_one_server_asks_the_first_whose_etcd_answers() -> None:
     assert acting(srv_1=["newer"], srv_2=["old"], srv_3=["old"]) == ["srv-2"]  # srv-1 would not be believed
 
 
+def test_who_has_rotated_it_is_not_believed_until_its_restart() -> None:
+    """K3s knows the token that it was started with; that of a rotation is on its disk only."""
+    found = hosts(srv_1=["old"], srv_2=["old"])
+    found["srv-1"].believed = False
+    assert [name for name, host in found.items() if k3s_rotation_gate.acts(host, server(name))] == ["srv-2"]  # type: ignore[arg-type]
+    assert k3s_rotation_gate.anybody_acts(found["srv-1"], server("srv-1"), "new")  # type: ignore[arg-type]
+    found["srv-2"].believed = False
+    assert not k3s_rotation_gate.anybody_acts(found["srv-1"], server("srv-1"), "new")  # type: ignore[arg-type]
+    found["srv-2"].keys = ["new"]  # another one has just done it
+    assert k3s_rotation_gate.anybody_acts(found["srv-1"], server("srv-1"), "new")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("token", ["plain-token-of-this-test", r"""with "quotes", \ and $(reboot) `reboot` 'too'"""])
+def test_a_token_is_asked_about_on_standard_input_as_it_is(tmp_path: Path, token: str) -> None:
+    """A curl that keeps what it was told, and where."""
+    curl = tmp_path / "curl"
+    script = f"#!/bin/sh\necho \"$@\" > {tmp_path}/argv\ncat > {tmp_path}/stdin\nprintf 'login 401\\n'\n"
+    curl.write_text(script)
+    curl.chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "t": f"K10abc::server:{token}"}
+    done = subprocess.run(["sh", "-c", _login(6443)], check=True, capture_output=True, text=True, env=environment)
+    assert done.stdout == "login 401\n"
+    assert "token" not in (tmp_path / "argv").read_text()
+    name, _, value = (tmp_path / "stdin").read_text().partition(" = ")
+    assert (name, json.loads(value)) == ("user", f"server:{token}")
+
+
 def test_a_host_that_is_not_in_the_run_asks_nothing() -> None:
     found = hosts(srv_1=["old"], srv_2=["old"])
     found["srv-1"].state.active_hosts.discard(found["srv-1"])
@@ -114,6 +148,36 @@ def test_the_first_server_that_runs_makes_the_key() -> None:
     found = hosts(srv_1=["unknown"], srv_2=["old"], srv_3=["old"])
     makes = [name for name, host in found.items() if k3s_rotation_gate.makes_key(host, server(name))]  # type: ignore[arg-type]
     assert makes == ["srv-1", "srv-2"]  # srv-1 did not answer: it would make none either
+
+
+def planned_key(monkeypatch: pytest.MonkeyPatch, found: dict[str, _Host], name: str, **changed: Any) -> list[str]:
+    """What the plan says of one server: its changes, or why there are none."""
+    here: Any = found[name]
+    said: list[str] = []
+    encryption = {"enabled": True, "stage": "start", "key": "AES-CBC aescbckey", "alike": True, **changed}
+    for one in found.values():
+        monkeypatch.setattr(one, "get_fact", lambda *asked, **how: encryption)
+    monkeypatch.setattr(here, "noop", said.append, raising=False)
+    monkeypatch.setattr(k3s_rotation, "host", here)
+    monkeypatch.setattr(k3s_rotation, "_restarted", lambda *told: iter(()))
+    with recording() as record:
+        list(k3s_rotation.encryption_key._inner(server(name), not_before="2026-11-01"))  # type: ignore[attr-defined]
+    return said + [" ".join(map(str, astuple(change))) for change in record.changes]
+
+
+def test_the_plan_says_where_secrets_cannot_be_read_until_the_restart(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = hosts(srv_1=["old"], srv_2=["old"], srv_3=["old"])
+    assert planned_key(monkeypatch, found, "srv-1") == ["key of Secrets AES-CBC aescbckey a new one"]
+    until = f"Secrets asked of srv-2 readable {k3s_rotation.UNREADABLE}"
+    assert planned_key(monkeypatch, found, "srv-2")[1:] == [until]
+    assert planned_key(monkeypatch, found, "srv-2", alike=False) == []  # it is restarted, and nobody makes one
+
+
+def test_no_key_is_made_in_a_run_that_cannot_restart_every_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = hosts(srv_1=["old"], srv_2=["old"], srv_3=["old"])
+    found["srv-1"].state.active_hosts.discard(found["srv-3"])
+    why = "a new key of Secrets is made in a run over all servers; not in this one: srv-3"
+    assert planned_key(monkeypatch, found, "srv-1") == [why]
 
 
 @pytest.mark.parametrize("reason", ["its configuration changes", None])

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from pyinfra.api.exceptions import ConnectError
 
+from unterbau.connectors import left_out
 from unterbau.connectors import members as ways
 from unterbau.connectors.vault_members import Members
 
@@ -110,7 +111,7 @@ def test_a_run_holds_the_members_that_its_limit_left_out(
     monkeypatch: pytest.MonkeyPatch, within: tuple[str, ...], held: list[str]
 ) -> None:
     locks: list[str] = []
-    monkeypatch.setattr(ways, "NodeConnector", lambda _state, host: Node(host.name, locks))
+    monkeypatch.setattr(left_out, "NodeConnector", lambda _state, host: Node(host.name, locks))
     found = members(within=within)
     found.lock("me")
     assert locks == held
@@ -124,7 +125,7 @@ def test_of_two_runs_at_once_the_second_holds_nothing(monkeypatch: pytest.Monkey
     locks: list[str] = []
     first = {"srv-1": "somebody@else"}
     monkeypatch.setattr(
-        ways, "NodeConnector", lambda _state, host: Node(host.name, locks, held_by=first.get(host.name, ""))
+        left_out, "NodeConnector", lambda _state, host: Node(host.name, locks, held_by=first.get(host.name, ""))
     )
     with pytest.raises(ConnectError, match="cannot lock srv-1: another run holds it: somebody@else"):
         members(within=()).lock("me")

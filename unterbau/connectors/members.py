@@ -5,17 +5,16 @@ from __future__ import annotations
 import ssl
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import gevent
 import requests
-from paramiko import SSHException, Transport
-from pyinfra.api.exceptions import ConnectError
+from paramiko import Transport
 from pyinfra.api.host import Host
 from pyinfra.api.state import State
 
+from unterbau.connectors.left_out import left_out
 from unterbau.connectors.node import NodeConnector
 from unterbau.connectors.tunnel import OPEN_TIMEOUT_S, ChannelSocket, open_channel, session, tls_context
 
@@ -50,7 +49,6 @@ class Members(ABC):
         self._state, self._roots = state, roots
         self.all = [Member(host, port) for host in state.inventory.get_group(group)]
         self._own: dict[str, NodeConnector] = {}  # of nodes that the run's limit left out
-        self._looked_for_others = False
         self._bad_ways: set[Transport] = set()
 
     @abstractmethod
@@ -77,13 +75,9 @@ class Members(ABC):
         raise OSError("; ".join(found))
 
     def lock(self, holder: str) -> None:
-        """Hold the nodes that the run's limit left out; ConnectError with the holder if another run has one.
-
-        One by one and in the same order, so that of two runs at once one gets all of them.
-        """
+        """Hold the nodes that the run's limit left out; ConnectError with the holder if another run has one."""
         self._connect_left_out()
-        for _name, connector in sorted(self._own.items()):
-            connector.lock(holder)
+        left_out(self._state).lock(self._others, holder)
 
     @property
     def unguarded(self) -> bool:
@@ -92,11 +86,9 @@ class Members(ABC):
         return not held and bool(self._own) and all(connector.lock_lost for connector in self._own.values())
 
     def close(self) -> None:
-        """Leave the nodes that were connected for this only."""
-        for connector in self._own.values():
-            with suppress(OSError, EOFError, SSHException):
-                connector.disconnect()
+        """Leave the nodes that the limit left out: at the end of the run, for whoever needed them."""
         self._own.clear()
+        left_out(self._state).close()
 
     def look(self, *, every: bool = False) -> dict[str, str]:
         """{node: what its server is}, all asked at once.
@@ -134,18 +126,12 @@ class Members(ABC):
         return sorted(ways.items(), key=lambda way: (way[1] in self._bad_ways, way[0] != nearest, way[0]))
 
     def _connect_left_out(self) -> None:
-        """Connect the nodes that the run's limit left out, for this endpoint alone; once."""
-        if self._looked_for_others:
-            return
-        self._looked_for_others = True
-        left_out = [m.host for m in self.all if not self._state.is_host_in_limit(m.host)]
-        gevent.joinall([gevent.spawn(self._connect, host) for host in left_out])
+        """Connect the nodes that the run's limit left out; once a run."""
+        self._own.update(left_out(self._state).connected(self._others))
 
-    def _connect(self, host: Host) -> None:
-        connector = NodeConnector(self._state, host)
-        with suppress(ConnectError):
-            connector.connect()
-            self._own[host.name] = connector
+    @property
+    def _others(self) -> list[Host]:
+        return [m.host for m in self.all if not self._state.is_host_in_limit(m.host)]
 
 
 def _transport(connector: Any) -> Transport | None:

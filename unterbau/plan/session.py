@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from functools import partial
@@ -27,10 +27,12 @@ from pyinfra_cli.inventory import make_inventory_from_files
 from pyinfra_cli.util import exec_file
 
 from unterbau.connectors.endpoint import EndpointConnector
+from unterbau.connectors.left_out import left_out
 from unterbau.connectors.node import NodeConnector
 from unterbau.declaration import Environment
 from unterbau.plan.messages import Messages
 from unterbau.plan.order import use_fast_operation_order
+from unterbau.plan.replicated import beyond, replicated
 
 DEPLOY = "deploys/site.py"
 
@@ -91,11 +93,30 @@ class Session:
     def lock(self, holder: str) -> None:
         """Hold every connected node for this run; a node that another run holds is a problem.
 
-        The first one decides alone, so that of two runs at once one gets all of them.
+        Of a service whose servers are changed one at a time it holds all that can be reached, those outside of the
+        limit too: else two runs would both find all others well, and restart one each. Who is down is not held: gates
+        see that. The first node, and the first of each service, decide alone: of two runs at once one gets all.
         """
-        for hosts in (self.ready[:1], self.ready[1:]):
+        services = replicated(self.state.inventory)
+        because = beyond(services, (host.name for host in self.hosts))
+        others = [host for host in self.state.inventory if host.name in because]
+        there = left_out(self.state).connected(others) if not self.problems else {}
+        order = sorted([*self.ready, *(one for one in others if one.name in there)], key=_nodes_first)
+        firsts = [next((host for host in order if host.name in servers), None) for servers in services.values()]
+        alone = [host for host in order if host in order[:1] or host in firsts]
+        for hosts in (*([host] for host in alone), [host for host in order if host not in alone]):
             if not self.problems:
-                self.each(partial(_lock, holder=holder), hosts)
+                self.each(partial(self._hold, holder=holder, because=because), hosts)
+
+    def _hold(self, host: Host, holder: str, because: Mapping[str, str]) -> None:
+        if host.name not in because:
+            _lock(host, holder)
+            return
+        try:
+            left_out(self.state).lock([host], holder)
+        except ConnectError as error:
+            why = f"outside of the limit, but servers of {because[host.name]} are changed by one run at a time"
+            raise ConnectError(f"{error} ({why})") from error
 
     def prepare(self) -> None:
         """Run the deploy file on every connected host: which operations there are, and which have something to do.
@@ -111,6 +132,7 @@ class Session:
     def disconnect(self) -> None:
         """Close every connection; what a run held on its nodes is free with that."""
         disconnect_all(self.state)
+        left_out(self.state).close()
 
     def fail(self, host: Host, sentence: str) -> None:
         """Take a host out of this run, with the reason."""
@@ -155,6 +177,10 @@ class Session:
             if not reasons.get(host.name):
                 reasons[host.name] = heard or ["a fact could not be read"]
         return reasons
+
+
+def _nodes_first(host: Host) -> tuple[bool, str]:
+    return _is_endpoint(host), str(host.name)
 
 
 def _is_endpoint(host: Host) -> bool:
