@@ -58,7 +58,7 @@ def test_the_lab_is_valid(checkout: Path) -> None:
     }
     assert [flow.name for flow in flows_of(lab.data["wrk-1"])] == [
         "k3s-api", "k3s-api-pods", "k3s-etcd", "k3s-kubelet", "k3s-vxlan", "ntp", "postgresql", "postgresql-workers",
-        "ssh", "storage", "storage-gateway", "vault-api", "vault-raft",
+        "ssh", "storage", "storage-gateway", "storage-pods", "vault-api", "vault-raft",
     ]  # fmt: skip
     assert lab.data["wrk-2"]["operators"][0].authorized_keys == (KEY,)
 
@@ -208,5 +208,5 @@ def test_pyinfra_reads_the_lab_as_well() -> None:
         command, cwd=ROOT, capture_output=True, text=True, check=True, env=os.environ | {"NO_COLOR": "1"}, timeout=60
     )
     nodes = {host["name"]: host["data"] for host in json.loads(answer.stdout)}
-    assert list(nodes) == ["srv-1", "srv-2", "srv-3", "wrk-1", "wrk-2", "secrets", "vault", "s3"]
+    assert list(nodes) == ["srv-1", "srv-2", "srv-3", "wrk-1", "wrk-2", "secrets", "vault", "s3", "kubernetes"]
     assert nodes["srv-1"]["node"]["address"] == nodes["srv-1"]["ssh_hostname"] == "10.77.0.11"
