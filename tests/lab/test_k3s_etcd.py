@@ -49,13 +49,20 @@ def etcd(cluster: Cluster, *arguments: str) -> str:
     return ran.stdout
 
 
+def healthy(cluster: Cluster) -> None:
+    """But for warnings: of no snapshot yet, and of disks that are slow on a busy machine."""
+    ran = unterbau("etcd", "status", cluster.environment, cwd=cluster.root)
+    assert ran.returncode in (0, 2), ran.stdout + ran.stderr
+    assert "alarm" not in ran.stdout
+
+
 def config_maps(cluster: Cluster, server: str = "srv-1") -> set[str]:
     said = json.loads(cluster.on(server, f"{KUBECTL} get configmaps -o json"))
     return {one["metadata"]["name"] for one in said["items"]}
 
 
 def test_all_is_well_at_first(cluster: Cluster) -> None:
-    etcd(cluster, "status", cluster.environment)
+    healthy(cluster)
     code, plan = cluster.plan()
     assert (code, plan["changes"]) == (0, [])
 
@@ -78,7 +85,7 @@ def test_out_of_space_and_back_without_losing_what_was_acknowledged(cluster: Clu
     cluster.on("srv-2", f"{KUBECTL} create configmap after")
     found = json.loads(cluster.on("srv-3", LAST))["kvs"][0]["value"]
     assert base64.b64decode(found)[:8] == b"%08d" % last
-    etcd(cluster, "status", cluster.environment)
+    healthy(cluster)
     assert cluster.plan()[0] == 0
 
 
