@@ -1,6 +1,6 @@
 """What holds for every test."""
 
-import pyinfra_cli  # noqa: F401  # isort: skip  # first, as in the program: it makes the standard library cooperative
+import unterbau.cooperative  # noqa: F401  # isort: skip  # first, as in the program: it makes the standard library cooperative
 
 from collections.abc import Iterator
 

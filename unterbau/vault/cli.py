@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pyinfra_cli  # noqa: F401  # isort: skip  # first: it makes the standard library cooperative (gevent)
+import unterbau.cooperative  # noqa: F401  # isort: skip  # first: it makes the standard library cooperative (gevent)
 
 import json
 import sys
