@@ -30,6 +30,7 @@ from unterbau.connectors.endpoint import EndpointConnector
 from unterbau.connectors.left_out import left_out
 from unterbau.connectors.node import NodeConnector
 from unterbau.declaration import Environment
+from unterbau.plan.arguments import use_known_arguments
 from unterbau.plan.messages import Messages
 from unterbau.plan.order import use_fast_operation_order
 from unterbau.plan.replicated import beyond, replicated
@@ -75,6 +76,7 @@ class Session:
     def _initialise(self) -> None:
         pyinfra.is_cli = True  # operations are ordered by where they stand in the deploy files
         use_fast_operation_order()
+        use_known_arguments()
         if str(self.root) not in sys.path:
             sys.path.insert(0, str(self.root))
         ctx_state.set(self.state)
