@@ -28,14 +28,13 @@ TICKS = 100  # a second, in /proc/PID/stat. Source: proc(5), sysconf(_SC_CLK_TCK
 
 
 class Gateway(TypedDict):
-    """The gateway, and the unit of the member beside it."""
+    """The gateway."""
 
     unit: UnitState  # with the files that were asked for
     loaded_s: float | None  # when it read its configuration last, seconds since 1970; None if it does not run
     read_s: dict[str, float]  # when what it reads beside that changed last: leaf and roots; absent ones are not there
     leaf: str | None  # SHA-256 of the certificate on the disk, hex
     served: str | None  # of the one that it shows
-    member_needs_daemon_reload: bool
 
 
 class MemberState(TypedDict):
@@ -79,11 +78,10 @@ class State(FactBase[Gateway | Unknown]):
     @override
     def command(self, files: Sequence[str], port: int) -> str:
         changed = f"find {LEAF} {BUNDLE} -maxdepth 0 -printf 'read=%p %C@\\n' 2>/dev/null; true"
-        member = "systemctl show -p NeedDaemonReload minio.service | sed s/^/member/"
         # Both clocks at one moment: what is asked before them may take seconds on a busy node.
         clocks = "read -r up _ < /proc/uptime; date +clock=%s.%N; echo up=$up"
         loaded = f"{clocks}; {newest_worker()} | sed s/^/loaded=/"
-        parts = (changed, *_certificates(f"127.0.0.1:{int(port)}"), loaded, member)
+        parts = (changed, *_certificates(f"127.0.0.1:{int(port)}"), loaded)
         return "; ".join((Unit().command(UNIT, files) + " || exit 1", *parts))
 
     @override
@@ -101,7 +99,6 @@ class State(FactBase[Gateway | Unknown]):
                 "read_s": {path: float(seconds) for path, seconds in read.items()},
                 "leaf": _fingerprint(values.get("disk-sha256 Fingerprint")),
                 "served": _fingerprint(values.get("served-sha256 Fingerprint")),
-                "member_needs_daemon_reload": values["memberNeedDaemonReload"] == "yes",
             }
         except (KeyError, ValueError) as error:
             raise FactProcessError(f"cannot read the state of the S3 gateway: {error!r}; found {values}") from error

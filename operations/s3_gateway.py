@@ -12,8 +12,10 @@ from pyinfra.context import ctx_host
 
 from facts.certificate import BUNDLE
 from facts.config_file import FileState
+from facts.minio import UNIT as MEMBER
 from facts.s3_gateway import CONFIG, DROP_IN, LEAF, UNIT, USER, State, newest_worker
 from facts.s3_gateway import Gateway as Found
+from facts.service import State as Unit
 from operations import config_file, s3_gateway_drain
 from operations.config_file import Commands, Wanted
 from operations.s3_gateway_config import Gateway, drop_in, haproxy_cfg, malformed
@@ -83,11 +85,20 @@ def drained(gateway: Gateway, node: str) -> Commands:
             f"cannot drain {node!r}: found members {', '.join(gateway.members)}; name one of them"
         )
         return
-    found = yield from _found(gateway, files)
-    if found is None:
+    if sentence := malformed(gateway):
+        yield from changes.refuse(f"cannot configure the S3 gateway of {host.name}: {sentence}")
         return
-    changed, commands = _converged(found["unit"]["files"], files)
-    if s3_gateway_drain.DROP_IN in changed or found["member_needs_daemon_reload"]:
+    member = host.get_fact(Unit, unit=MEMBER, config_paths=list(files))
+    if isinstance(member, Unknown):
+        yield from changes.refuse(
+            f"cannot see the farewell of {node}: the state of {MEMBER} could not be read; see above"
+        )
+        return
+    if sentence := config_file.obstacle(member["files"]):
+        yield from changes.refuse(sentence)
+        return
+    changed, commands = _converged(member["files"], files)
+    if s3_gateway_drain.DROP_IN in changed or member["needs_daemon_reload"]:
         commands.append(StringCommand("systemctl daemon-reload"))
     if not commands:
         host.noop(f"{node} takes leave of the gateways before it stops")
@@ -115,17 +126,17 @@ def _found(gateway: Gateway, files: Mapping[str, Wanted]) -> Generator[PyinfraCo
     return found
 
 
-_read: WeakKeyDictionary[object, dict[tuple[str, ...], Found | Unknown]] = WeakKeyDictionary()
+_read: WeakKeyDictionary[object, Found | Unknown] = WeakKeyDictionary()
 
 
 def _state(files: list[str], port: int) -> Found | Unknown:
     """Read once a host while the plan is made, where two operations ask; anew whenever one is carried out."""
     if getattr(host.state, "is_executing", False):
         return host.get_fact(State, files=files, port=port)
-    known = _read.setdefault(ctx_host.get(), {})
-    if tuple(files) not in known:
-        known[tuple(files)] = host.get_fact(State, files=files, port=port)
-    return known[tuple(files)]
+    here = ctx_host.get()
+    if here not in _read:
+        _read[here] = host.get_fact(State, files=files, port=port)
+    return _read[here]
 
 
 def _converged(states: Mapping[str, FileState], files: Mapping[str, Wanted]) -> tuple[list[str], list[StringCommand]]:
