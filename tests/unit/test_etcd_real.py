@@ -44,6 +44,10 @@ def cared(etcd: Etcd, *, executes: bool, **thresholds: Any) -> list[Ran]:
     return ran
 
 
+def number(value: bytes) -> int:
+    return int(value.rstrip(b"."))
+
+
 def leader(etcd: Etcd) -> str:
     status = etcd.call(NAMES[0], "maintenance/status")
     members = {one["ID"]: one["name"] for one in etcd.call(NAMES[0], "cluster/member/list")["members"]}
@@ -120,8 +124,11 @@ def test_a_full_cluster_is_brought_back_and_no_acknowledged_write_is_lost(etcd: 
     order = commands(ran, "maintenance/defragment")
     assert sorted(order) == sorted(NAMES)
     assert order[-1] == leads
+    # A later one may be there: what is applied when the quota is reached is answered with an error, and yet it is kept.
     for key, value in {**acknowledged, **writer.acknowledged, "after": b"1"}.items():
-        assert etcd.get(NAMES[2], key) == value
+        found = etcd.get(NAMES[2], key)
+        assert found is not None
+        assert number(found) >= number(value)
 
     again = cared(etcd, executes=False)
     assert [one.commands for one in again] == [[]] * len(again)
