@@ -51,8 +51,8 @@ def platform(root: Path, source: Path = ROOT) -> Path:
 
 
 def ground(root: Path, source: Path = ROOT) -> Path:
-    """A checkout with the data of the usual lab whose site is names, time, ways in and roots, and no service."""
-    _written(root, source)
+    """A checkout with the data of `platform` whose site is names, time, ways in and roots, and no service."""
+    platform(root, source)
     (root / "deploys").unlink()
     (root / "deploys").mkdir()
     for path in (source / "deploys").glob("*.py"):
