@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+from unterbau.lab import ssh
+from unterbau.lab.layout import Lab, lab_from
 
 ROOT = Path(__file__).parent.parent.parent
 UNTERBAU = [sys.executable, "-m", "unterbau"]
@@ -85,9 +89,17 @@ def changes(document: dict[str, Any]) -> set[tuple[str, str]]:
     return {(change["host"], part["subject"]) for change in document["changes"] for part in change["changes"]}
 
 
+def shell(lab: Lab, node: str, *command: str) -> list[str]:
+    """The command that `unterbau lab shell NODE -- COMMAND` runs."""
+    return ssh.command(lab, lab.machine(node), *map(shlex.quote, command))
+
+
 def on(node: str, command: str) -> str:
     """Run a shell command on a machine by hand; its standard output. An error fails the test."""
-    ran = unterbau("lab", "shell", node, "--", "sh", "-c", command)
+    ran = subprocess.run(
+        shell(lab_from(), node, "sh", "-c", command),
+        text=True, capture_output=True, timeout=LIMIT_S, stdin=subprocess.DEVNULL, check=False,
+    )  # fmt: skip
     assert ran.returncode == 0, f"{node}: {command}: {ran.stderr}"
     return ran.stdout
 
