@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 from pyinfra import host
 from pyinfra.api import StringCommand, operation
@@ -36,17 +36,24 @@ def founded(node: Node, tokens: Tokens) -> Commands:
         node: this server, as it should be.
         tokens: what servers and agents join with.
     """
-    found = k3s_gate.state_of(ctx_host.get(), node)
-    if isinstance(found, Unknown):
-        yield from _unread()
-        return
-    if "restore" in found:
-        yield from changes.refuse(begun(node.node, found["restore"]))
+    if (found := (yield from _found(node))) is None:
         return
     if (sentence := k3s_ready.stood_in_for(node, found)) is not None:
         yield from changes.rule(k3s_ready.RELEASE_RULE, passed=False, arithmetic=sentence)
         return
     yield from _brought_up(node, tokens, found)
+
+
+def _found(node: Node) -> Generator[PyinfraCommand, None, Found | None]:
+    """The node as it is; None, refused with a sentence, if that is unknown or a restore of etcd has it."""
+    found = k3s_gate.state_of(ctx_host.get(), node)
+    if isinstance(found, Unknown):
+        yield from _unread()
+        return None
+    if node.role == "server" and "restore" in found:
+        yield from changes.refuse(begun(node.node, found["restore"]))
+        return None
+    return found
 
 
 def _brought_up(node: Node, tokens: Tokens, found: Found) -> Commands:
@@ -83,12 +90,7 @@ def admitted(node: Node, tokens: Tokens) -> Commands:
         node: this server, as it should be.
         tokens: what servers and agents join with.
     """
-    found = k3s_gate.state_of(ctx_host.get(), node)
-    if isinstance(found, Unknown):
-        yield from _unread()
-        return
-    if "restore" in found:
-        yield from changes.refuse(begun(node.node, found["restore"]))
+    if (found := (yield from _found(node))) is None:
         return
     if found["has_data"]:
         host.noop(f"{node.node} is a member")
@@ -130,12 +132,7 @@ def server(node: Node, tokens: Tokens) -> Commands:
         node: this server, as it should be.
         tokens: what servers and agents join with.
     """
-    found = k3s_gate.state_of(ctx_host.get(), node)
-    if isinstance(found, Unknown):
-        yield from _unread()
-        return
-    if "restore" in found:
-        yield from changes.refuse(begun(node.node, found["restore"]))
+    if (found := (yield from _found(node))) is None:
         return
     if not (found["has_data"] and k3s_ready.runs(found)):
         host.noop(f"{node.node} is started with all others, or joins them, first")
@@ -151,9 +148,7 @@ def joined(node: Node, tokens: Tokens) -> Commands:
         node: this agent, as it should be.
         tokens: what agents join with.
     """
-    found = k3s_gate.state_of(ctx_host.get(), node)
-    if isinstance(found, Unknown):
-        yield from _unread()
+    if (found := (yield from _found(node))) is None:
         return
     if found["has_data"] and k3s_ready.runs(found):
         host.noop(f"{node.unit} runs")
@@ -169,9 +164,7 @@ def agent(node: Node, tokens: Tokens) -> Commands:
         node: this agent, as it should be.
         tokens: what agents join with.
     """
-    found = k3s_gate.state_of(ctx_host.get(), node)
-    if isinstance(found, Unknown):
-        yield from _unread()
+    if (found := (yield from _found(node))) is None:
         return
     if not (found["has_data"] and k3s_ready.runs(found)):
         host.noop(f"{node.unit} is started with all others")
