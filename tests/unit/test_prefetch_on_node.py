@@ -73,9 +73,8 @@ def hanging(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
     process.stdin.write("\0".join([hangs, *(f"echo {number}" for number in range(2 * WIDTH))]).encode())
     process.stdin.close()
     yield process, held
-    process.kill()
+    process.stdout.close()  # it ends what hangs then; killed, it would leave that behind
     process.wait()
-    process.stdout.close()
 
 
 def those_that_ended(process: subprocess.Popen[bytes]) -> set[int]:
