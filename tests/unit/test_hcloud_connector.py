@@ -62,7 +62,7 @@ def test_a_list_that_is_whole_the_second_time_is_one(monkeypatch: pytest.MonkeyP
         ("PUT servers {}", "a path is kind/name here"),
         ("DELETE servers/x/actions/poweroff", "a path is kind/name here"),
         ("DELETE pricing/x", "cannot change 'pricing'"),
-        ('POST servers {"name": "a"}', "without the labels {'managed-by': 'unterbau', 'cluster': 'prod'}"),
+        ('POST servers {"name": "a"}', "without the labels {'cluster': 'prod', 'managed-by': 'unterbau'}"),
         ('POST servers {"labels": 1, "name": "a"}', "of another shape (AttributeError"),
         ("AWAIT servers/x {}", "of another shape (KeyError: 'until')"),
         ("reboot servers/x", "found the verb 'reboot'"),

@@ -16,7 +16,7 @@ import gevent
 
 from unterbau.connectors.endpoint import EndpointError
 from unterbau.connectors.hcloud_client import ApiError, CloudClient, UnansweredError
-from unterbau.domain.cloud_marks import is_ours, marks
+from unterbau.domain.cloud_labels import labels, ours
 
 OBJECTS = (
     "servers", "networks", "ssh_keys", "placement_groups", "firewalls", "load_balancers", "volumes", "primary_ips",
@@ -52,8 +52,8 @@ class Objects:
 
     def created(self, kind: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """The new object once it is ready. One of ours that has the name already is taken over, as it is."""
-        if kind not in OBJECTS or not is_ours(body.get("labels") or {}, self._cluster):
-            raise EndpointError(f"cannot create {kind[:40]!r} without the labels {marks(self._cluster)}")
+        if kind not in OBJECTS or not ours(body.get("labels") or {}, self._cluster):
+            raise EndpointError(f"cannot create {kind[:40]!r} without the labels {labels(self._cluster)}")
         name, what = str(body["name"]), f"create {kind[:-1]} {body['name']}"
         try:
             answer = self._client.call("POST", f"/{kind}", self._numbers(body))
@@ -69,8 +69,8 @@ class Objects:
 
     def put(self, kind: str, name: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Name and labels as given; of one that is ours and stays so."""
-        if "labels" in body and not is_ours(body["labels"], self._cluster):
-            raise EndpointError(f"cannot change {kind}/{name}: without the labels {marks(self._cluster)}")
+        if "labels" in body and not ours(body["labels"], self._cluster):
+            raise EndpointError(f"cannot change {kind}/{name}: without the labels {labels(self._cluster)}")
         answer = self._write("PUT", f"/{kind}/{self.number(kind, name)}", body)
         return dict(answer[kind[:-1]])
 
@@ -93,7 +93,7 @@ class Objects:
                 raise
             self._gone(kind, name)
             return
-        if not is_ours(found.get("labels") or {}, self._cluster) or found["name"] != name:
+        if not ours(found.get("labels") or {}, self._cluster) or found["name"] != name:
             raise EndpointError(f"cannot delete {kind}/{name}: found it without our labels meanwhile; plan again")
         answer = self._write("DELETE", f"/{kind}/{number}", None)
         self._gone(kind, name)
@@ -119,8 +119,8 @@ class Objects:
         if kind not in OBJECTS:
             raise EndpointError(f"cannot change {kind[:40]!r}: there are {', '.join(OBJECTS)}")
         if (kind, name) not in self._ids:
-            ours = (one for one in self.listed(kind) if is_ours(one.get("labels") or {}, self._cluster))
-            self._ids |= {(kind, one["name"]): one["id"] for one in ours}
+            there = [one for one in self.listed(kind) if ours(one.get("labels") or {}, self._cluster)]
+            self._ids |= {(kind, one["name"]): one["id"] for one in there}
         if (kind, name) not in self._ids:
             said = f"cannot find {kind}/{name}: none of ours has that name; plan again"
             raise ApiError(said, "not_found", "none of ours")
@@ -129,7 +129,7 @@ class Objects:
     def _taken_over(self, kind: str, name: str, error: EndpointError) -> dict[str, Any]:
         """What an earlier attempt made, whose answer was lost; its actions ended."""
         there = self._client.call("GET", f"/{kind}", params={"name": name})[kind]
-        found = next((one for one in there if is_ours(one.get("labels") or {}, self._cluster)), None)
+        found = next((one for one in there if ours(one.get("labels") or {}, self._cluster)), None)
         if found is None:
             raise error
         self._ids[kind, name] = found["id"]
