@@ -42,11 +42,12 @@ class Rule:
 
 @dataclass(frozen=True)
 class Firewall:
-    """One firewall as it should be. `selectors` are label selectors of the servers that it filters."""
+    """One firewall as it should be. `selectors` are of servers that it filters; `labels` those besides our marks."""
 
     name: str
     rules: Sequence[Rule] = ()
-    selectors: Sequence[str] = field(default_factory=tuple)
+    selectors: Sequence[str] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @operation()
@@ -81,6 +82,7 @@ def _thing(firewall: Firewall, found: Mapping[str, Any] | None) -> Thing:
         now={"rules": _rules(found["rules"]), "servers": "; ".join(selectors(found))} if found else {},
         create={"rules": rules, "apply_to": resources(wanted)},
         corrections=_corrections(firewall.name, rules, wanted, selectors(found)) if found else {},
+        labels=firewall.labels,
         until={"rules": rules},
     )
 

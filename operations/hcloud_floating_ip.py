@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pyinfra import host
@@ -27,6 +27,7 @@ class FloatingIp:
     home_location: str
     server: str = ""
     reverse_dns: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)  # besides our marks
     protected: bool = True
 
 
@@ -58,6 +59,7 @@ def _thing(address: FloatingIp, found: Mapping[str, Any] | None, servers: Mappin
         create={"type": address.type, "home_location": address.home_location, **wanted},
         corrections={"server": [act(FLOATING_IP, address.name, "assign", wanted)], **named},
         after=[command for commands in named.values() for command in commands],
+        labels=address.labels,
         protected=address.protected,
     )
 

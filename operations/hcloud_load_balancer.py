@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pyinfra import host
@@ -33,6 +33,7 @@ class LoadBalancer:
         network: name of the private network through which it reaches them; "" for their public addresses.
         algorithm: "round_robin" or "least_connections".
         public: whether it has public addresses itself.
+        labels: besides our marks.
         protected: from deletion.
     """
 
@@ -44,6 +45,7 @@ class LoadBalancer:
     network: str = ""
     algorithm: str = "round_robin"
     public: bool = True
+    labels: Mapping[str, str] = field(default_factory=dict)
     protected: bool = True
 
 
@@ -79,6 +81,7 @@ def _thing(one: LoadBalancer, found: Mapping[str, Any] | None, names: Mapping[in
         now=_now(one, found, names) if found else {},
         create=_create(one),
         corrections=_corrections(one, found) if found else {},
+        labels=one.labels,
         until={"algorithm": {"type": one.algorithm}, "services": [dict(service) for service in one.services]},
         protected=one.protected,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pyinfra import host
@@ -32,12 +32,14 @@ class Subnet:
 
 @dataclass(frozen=True)
 class Network:
-    """One network as it should be. `routes` are (destination, gateway)."""
+    """One network as it should be. `routes` are (destination, gateway); `labels` those besides our marks."""
 
     name: str
     cidr: str
     subnets: Sequence[Subnet] = ()
     routes: Sequence[tuple[str, str]] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    protected: bool = True
 
 
 @operation()
@@ -63,7 +65,9 @@ def _thing(network: Network, found: Mapping[str, Any] | None) -> Thing:
         now=_attributes(found["ip_range"], found["subnets"], found["routes"]) if found else {},
         create={"ip_range": network.cidr, "subnets": subnets, "routes": routes},
         corrections=_corrections(network, subnets, routes, found) if found else {},
+        labels=network.labels,
         until={"ip_range": network.cidr, "subnets": subnets, "routes": routes},
+        protected=network.protected,
     )
 
 

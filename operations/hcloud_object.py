@@ -23,7 +23,7 @@ from unterbau.domain.cloud_labels import labels, ours
 from unterbau.domain.unknown import AfterApply, Unknown
 
 NAME = r"[A-Za-z0-9]([A-Za-z0-9._@-]{0,61}[A-Za-z0-9])?"
-SEEN_WITHIN_S = 60
+SEEN_WITHIN_S = 60  # after its last action; the API's own lists lag a little behind
 ONLY_DELETE = {"delete": True}
 
 Listed = Sequence[Mapping[str, Any]] | Unknown | AfterApply
@@ -52,7 +52,6 @@ class Thing:
         until: fields of the API's object that are read back.
         after: what is done once it was created.
         protected: from deletion.
-        seen_within_s: how long it may take until it is as it was set.
     """
 
     name: str
@@ -64,7 +63,6 @@ class Thing:
     until: Mapping[str, Any] = field(default_factory=dict)
     after: Sequence[StringCommand] = ()
     protected: bool = True
-    seen_within_s: int = SEEN_WITHIN_S
 
 
 SSH_KEY = Kind("ssh_key", "ssh_keys")
@@ -196,7 +194,7 @@ def _reprotected(kind: Kind, thing: Thing, found: Mapping[str, Any]) -> list[Str
 def _read_back(kind: Kind, thing: Thing, marked: Mapping[str, str]) -> StringCommand:
     protection = {"protection": dict.fromkeys(kind.protection, thing.protected)} if kind.protection else {}
     until = {"labels": marked, **protection, **thing.until}
-    return call("AWAIT", (kind.path, thing.name), {"until": until, "within_s": thing.seen_within_s})
+    return call("AWAIT", (kind.path, thing.name), {"until": until, "within_s": SEEN_WITHIN_S})
 
 
 def _say(subject: str, old: str | None, new: str) -> None:

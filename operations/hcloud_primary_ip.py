@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pyinfra import host
@@ -23,6 +23,7 @@ class PrimaryIp:
     type: str
     location: str
     reverse_dns: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)  # besides our marks
     protected: bool = True
 
 
@@ -60,6 +61,7 @@ def _thing(address: PrimaryIp, found: Mapping[str, Any] | None) -> Thing:
         },
         until={"auto_delete": False},
         after=[command for commands in named.values() for command in commands],
+        labels=address.labels,
         protected=address.protected,
     )  # fmt: skip
 

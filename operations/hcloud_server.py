@@ -17,7 +17,6 @@ from unterbau import changes
 from unterbau.domain.unknown import Unknown
 from unterbau.secrets.hidden import redact
 
-RUNNING_WITHIN_S = 600
 LARGEST_USER_DATA_BYTES = 32 << 10  # Source: Hetzner Cloud API, servers, user_data
 NO_PRICE = "unknown"
 
@@ -137,7 +136,6 @@ def _thing(server: Server, found: Mapping[str, Any] | None, names: _Names, month
         labels=server.labels,
         until={"status": "running"},
         protected=server.protected,
-        seen_within_s=RUNNING_WITHIN_S,
     )
 
 
@@ -165,7 +163,6 @@ def _new(server: Server, monthly: Mapping[str, str]) -> Thing:
         until={"status": "running"},
         after=after,
         protected=server.protected,
-        seen_within_s=RUNNING_WITHIN_S,
     )
 
 

@@ -24,7 +24,8 @@ class Volume:
     Args:
         name: of it.
         size_gb: as the API counts; it may grow.
-        server: the name of the server that has it, in whose location it is made.
+        server: the name of the server that has it, in whose location it is made; "" for none.
+        location: of one that no server has; "" for its server's.
         format: what a new one is formatted as: "xfs", "ext4", or "" for nothing.
         labels: besides our marks.
         protected: from deletion.
@@ -32,7 +33,8 @@ class Volume:
 
     name: str
     size_gb: int
-    server: str
+    server: str = ""
+    location: str = ""
     format: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     protected: bool = True
@@ -57,12 +59,13 @@ def declared(volumes: Sequence[Volume], *, cluster: str) -> Commands:
 
 def _thing(volume: Volume, found: Mapping[str, Any] | None, names: Mapping[int, str]) -> Thing:
     formatted = {"format": volume.format} if volume.format else {}
-    new = {"format": volume.format} if found is None else {}
+    where = {"server": volume.server, "automount": False} if volume.server else {"location": volume.location}
+    new = {"format": volume.format, "location": volume.location} if found is None else {}
     return Thing(
         volume.name,
         attributes={"size": f"{volume.size_gb} GB", "server": volume.server, **new},
         now={"size": f"{found['size']} GB", "server": names.get(found["server"] or 0, "")} if found else {},
-        create={"size": volume.size_gb, "server": volume.server, "automount": False, **formatted},
+        create={"size": volume.size_gb, **where, **formatted},
         corrections=_corrections(volume, found) if found else {},
         labels=volume.labels,
         until={"size": volume.size_gb, "status": "available"},
@@ -75,4 +78,4 @@ def _corrections(volume: Volume, found: Mapping[str, Any]) -> dict[str, list[Str
     grown = {"size": [act(VOLUME, volume.name, "resize", {"size": volume.size_gb})]}
     taken = [act(VOLUME, volume.name, "detach")] if found["server"] is not None else []
     given = [act(VOLUME, volume.name, "attach", {"server": volume.server, "automount": False})]
-    return {"server": taken + given, **(grown if volume.size_gb > found["size"] else {})}
+    return {"server": taken + (given if volume.server else []), **(grown if volume.size_gb > found["size"] else {})}

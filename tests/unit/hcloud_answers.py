@@ -68,13 +68,24 @@ class Api:
         return [what for what, _ in self.asked]
 
 
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits, waits for nothing, and finds that the time has passed."""
+    clock = [0.0]
+
+    def sleep(seconds: float = 0) -> None:
+        clock[0] += seconds
+
+    monkeypatch.setattr(hcloud_client.gevent, "sleep", sleep)
+    monkeypatch.setattr("hcloud._client.time", SimpleNamespace(sleep=sleep))
+    for module in (hcloud_client, hcloud_objects):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+
+
 def made(monkeypatch: pytest.MonkeyPatch, answers: dict[str, list[Any]], **headers: str) -> tuple[HcloudConnector, Api]:
     """A connector whose requests these answers meet, and which waits for nothing."""
     api = Api(answers, {name.replace("_", "-"): value for name, value in headers.items()})
     monkeypatch.setattr(HTTPAdapter, "send", lambda self, request, **options: api.send(request, **options))
-    monkeypatch.setattr(hcloud_client.gevent, "sleep", lambda seconds=0: None)
-    monkeypatch.setattr("hcloud._client.time.sleep", lambda seconds: None)
-    monkeypatch.setattr(hcloud_objects, "LOOK_AGAIN_S", 0)
+    patient(monkeypatch)
     one = object.__new__(HcloudConnector)
     declared = SimpleNamespace(
         name="production", cluster="prod", endpoint="https://cloud.invalid/v1", ca="", token=SimpleNamespace(name="t")

@@ -328,7 +328,11 @@ def test_reverse_dns_goes_to_the_address_that_the_object_has(monkeypatch: pytest
 )
 def test_await_compares_what_was_set(monkeypatch: pytest.MonkeyPatch, until: Any, as_set: bool) -> None:
     found = server(1, "a", protection={"delete": True, "rebuild": True}, rules=[{"port": "22", "x": 1}, {"port": "80"}])
-    answers = {**dict(pages("servers", [server(1, "a")])), "GET /servers/1": [(200, {"server": found})]}
+    answers = {
+        **dict(pages("servers", [server(1, "a")])),
+        "GET /servers/1": [(200, {"server": found})],
+        "GET /servers/1/actions?status=running": [listed("actions")],
+    }
     body = {"until": until, "within_s": 0}
     done, said = ran(made(monkeypatch, answers)[0], f"AWAIT servers/a {json.dumps(body)}")
     assert done is as_set
@@ -338,6 +342,7 @@ def test_await_compares_what_was_set(monkeypatch: pytest.MonkeyPatch, until: Any
 def test_await_looks_again(monkeypatch: pytest.MonkeyPatch) -> None:
     starting = (200, {"server": server(1, "a", status="starting")})
     answers = {
+        "GET /servers/1/actions?status=running": [listed("actions")],
         **dict(pages("servers", [server(1, "a")])),
         "GET /servers/1": [starting, starting, (200, {"server": server(1, "a")})],
     }

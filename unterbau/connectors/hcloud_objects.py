@@ -31,7 +31,7 @@ REFERENCES = {
 }  # fmt: skip
 NO_REFERENCES = ("labels", "ip")
 TAKEN = "uniqueness_error"
-LOOK_AGAIN_S = 2.0
+LOOK_AGAIN_S = 4.0
 
 
 class Objects:
@@ -100,17 +100,22 @@ class Objects:
         self._client.ended(f"delete {kind}/{name}", answer)
 
     def awaited(self, kind: str, name: str, until: Mapping[str, Any], within_s: float) -> dict[str, Any]:
-        """The object, once its fields have these values."""
-        deadline_s, number = time.monotonic() + within_s, self.number(kind, name)
+        """The object, once its fields have these values: `within_s` after the last of its actions at the latest."""
+        deadline_s, number = None, self.number(kind, name)
         while True:
             found = self._read(kind, number)
             left = {field: found.get(field) for field, value in until.items() if not _has(found.get(field), value)}
             if not left:
                 return found
+            if deadline_s is None:
+                self._settled(kind, name, number)
+                deadline_s = time.monotonic() + within_s
+                continue
             if time.monotonic() >= deadline_s:
                 raise EndpointError(
                     f"cannot go on: {kind}/{name} is not as it was set within {within_s:g} s, found "
-                    f"{', '.join(f'{field} {value}' for field, value in left.items())}; plan again"
+                    f"{', '.join(f'{field} {value}' for field, value in left.items())}; look at it in the project's "
+                    "console"
                 )
             gevent.sleep(LOOK_AGAIN_S)
 
@@ -133,11 +138,14 @@ class Objects:
         if found is None:
             raise error
         self._ids[kind, name] = found["id"]
-        if kind not in WITHOUT_ACTIONS:
-            path = f"/{kind}/{found['id']}/actions"
-            running = self._client.call("GET", path, params={"status": "running"})
-            self._client.ended(f"create {kind}/{name}", running)
+        self._settled(kind, name, found["id"])
         return dict(found)
+
+    def _settled(self, kind: str, name: str, number: int) -> None:
+        """Return once no action of one of ours runs any more; EndpointError if such a one fails."""
+        if kind not in WITHOUT_ACTIONS:
+            running = self._client.call("GET", f"/{kind}/{number}/actions", params={"status": "running"})
+            self._client.ended(f"go on with {kind}/{name}", running)
 
     def _read(self, kind: str, number: int) -> dict[str, Any]:
         return dict(self._client.call("GET", f"/{kind}/{number}")[kind[:-1]])
