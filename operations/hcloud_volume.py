@@ -63,8 +63,8 @@ def _thing(volume: Volume, found: Mapping[str, Any] | None, names: Mapping[int, 
     new = {"format": volume.format, "location": volume.location} if found is None else {}
     return Thing(
         volume.name,
-        attributes={"size": f"{volume.size_gb} GB", "server": volume.server, **new},
-        now={"size": f"{found['size']} GB", "server": names.get(found["server"] or 0, "")} if found else {},
+        attributes={"size": f"{volume.size_gb} GB", "server": volume.server, **(new or {"status": "available"})},
+        now=_now(found, names) if found else {},
         create={"size": volume.size_gb, **where, **formatted},
         corrections=_corrections(volume, found) if found else {},
         labels=volume.labels,
@@ -73,9 +73,18 @@ def _thing(volume: Volume, found: Mapping[str, Any] | None, names: Mapping[int, 
     )
 
 
+def _now(found: Mapping[str, Any], names: Mapping[int, str]) -> dict[str, str]:
+    server = names.get(found["server"] or 0, "")
+    return {"size": f"{found['size']} GB", "server": server, "status": found["status"]}
+
+
 def _corrections(volume: Volume, found: Mapping[str, Any]) -> dict[str, list[StringCommand]]:
-    """It never shrinks: what is not here is refused."""
+    """It never shrinks: what is not here is refused. One that is being made is waited for."""
     grown = {"size": [act(VOLUME, volume.name, "resize", {"size": volume.size_gb})]}
     taken = [act(VOLUME, volume.name, "detach")] if found["server"] is not None else []
     given = [act(VOLUME, volume.name, "attach", {"server": volume.server, "automount": False})]
-    return {"server": taken + (given if volume.server else []), **(grown if volume.size_gb > found["size"] else {})}
+    return {
+        "status": [],
+        "server": taken + (given if volume.server else []),
+        **(grown if volume.size_gb > found["size"] else {}),
+    }

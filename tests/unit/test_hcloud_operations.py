@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -29,6 +31,7 @@ from operations.hcloud_server import Server
 from operations.hcloud_volume import Volume
 from tests.unit.hcloud_run import Cloud, KilledError, Ran, cloud, ran
 from unterbau.domain.cloud_labels import labels, selector
+from unterbau.secrets.hidden import Hidden
 
 __all__ = ["cloud"]
 
@@ -181,22 +184,34 @@ def test_a_fault_that_passes_is_outlived_and_nothing_comes_twice(cloud: Cloud, f
     }
 
 
-@pytest.mark.parametrize("command", ["create_server", "attach_to_network", "change_protection", "create_volume"])
-def test_a_failing_action_ends_the_run_and_the_next_one_converges_or_says_why(cloud: Cloud, command: str) -> None:
-    cloud.fault("failing", command=command, times=1)
-    assert len(failures(site(cloud))) == 1
-    cloud.again()
-    again = failures(site(cloud))
-    assert again == [] or "server prod-servers" in again[0]
-    assert len(cloud.names("servers")) <= 2
-
-
-@pytest.mark.parametrize("before", [True, False])
-@pytest.mark.parametrize("kill_at", range(0, 90, 3))
-def test_a_killed_run_leaves_nothing_twice_and_nothing_that_is_nobody_s(
-    cloud: Cloud, kill_at: int, before: bool
+@pytest.mark.parametrize(
+    ("command", "stays"),
+    [
+        (
+            "create_server",
+            "servers/prod-servers-1 is not as it was set within 60 s, found status initializing; look at",
+        ),
+        ("create_volume", "volumes/prod-data is not as it was set within 60 s, found status creating; look at"),
+        ("attach_to_network", ""),
+        ("change_protection", ""),
+        ("start_server", ""),
+    ],
+)
+def test_after_a_failing_action_the_next_run_converges_or_says_what_stays(
+    cloud: Cloud, command: str, stays: str
 ) -> None:
-    cloud.again(kill_at=kill_at, before=before)
+    cloud.fault("failing", command=command, times=1)
+    (first,) = failures(site(cloud))
+    assert f"its action {command} failed: action_failed" in first
+    cloud.again()
+    assert stays in "".join(failures(site(cloud)))
+    assert bool(stays) == bool(failures(site(cloud)))
+    assert sorted(set(cloud.names("servers"))) == cloud.names("servers")
+
+
+@pytest.mark.parametrize("kill_at", range(0, 80, 4))
+def test_a_killed_run_leaves_nothing_twice_and_nothing_that_is_nobody_s(cloud: Cloud, kill_at: int) -> None:
+    cloud.again(kill_at=kill_at, before=kill_at % 8 == 0)
     with suppress(KilledError):
         site(cloud)
     cloud.api.settle()
@@ -208,3 +223,280 @@ def test_a_killed_run_leaves_nothing_twice_and_nothing_that_is_nobody_s(
     assert [one.commands for one in again] == [[]] * 10
     for kind in KINDS:
         assert sorted(one["name"] for one in cloud.all(kind) if one["labels"]) == DECLARED[kind[:-1]]
+
+
+def whole(cloud: Cloud) -> None:
+    """All that is declared, as it was made."""
+    assert failures(site(cloud)) == []
+    cloud.again()
+
+
+def changed(cloud: Cloud, operation: Callable[..., Any], *arguments: Any) -> Ran:
+    """Run it, and see that another run has nothing to do."""
+    done = ran(cloud, operation, *arguments)
+    assert done.commands
+    assert not done.error + done.refused
+    cloud.again()
+    assert ran(cloud, operation, *arguments).commands == []
+    return done
+
+
+def the(cloud: Cloud, kind: str, name: str) -> dict[str, Any]:
+    return next(one for one in cloud.all(kind) if one["name"] == name)
+
+
+def act(cloud: Cloud, kind: str, name: str, action: str, **body: Any) -> None:
+    """Somebody's doing in the console."""
+    cloud.do("POST", f"{kind}/{the(cloud, kind, name)['id']}/actions/{action}", **body)
+
+
+def test_subnets_and_routes_come_and_go(cloud: Cloud) -> None:
+    whole(cloud)
+    wanted = replace(NETWORK, subnets=(Subnet("10.0.0.0/24"), Subnet("10.0.2.0/24")), routes=())
+    done = changed(cloud, hcloud_network.declared, [wanted])
+    assert done.changes["network prod subnets"] == (
+        "10.0.0.0/24 (cloud, eu-central)",
+        "10.0.0.0/24 (cloud, eu-central), 10.0.2.0/24 (cloud, eu-central)",
+    )
+    assert done.changes["network prod routes"] == ("10.9.0.0/24 via 10.0.0.7", None)
+    found = the(cloud, "networks", "prod")
+    assert sorted(one["ip_range"] for one in found["subnets"]) == ["10.0.0.0/24", "10.0.2.0/24"]
+    assert found["routes"] == []
+    changed(cloud, hcloud_network.declared, [replace(NETWORK, cidr="10.0.0.0/15")])
+    assert the(cloud, "networks", "prod")["ip_range"] == "10.0.0.0/15"
+
+
+def test_rules_and_servers_of_a_firewall_are_as_declared(cloud: Cloud) -> None:
+    whole(cloud)
+    wide = [{"direction": "in", "protocol": "tcp", "port": "1-65535", "source_ips": ["0.0.0.0/0"]}]
+    act(cloud, "firewalls", "prod-servers", "set_rules", rules=wide)
+    done = changed(cloud, hcloud_firewall.declared, [FIREWALL])
+    assert "-in tcp 1-65535 from 0.0.0.0/0" in str(done.changes["firewall prod-servers rules"][1])
+    other = replace(FIREWALL, selectors=(selector("prod", "workers"),))
+    changed(cloud, hcloud_firewall.declared, [other])
+    (applied,) = the(cloud, "firewalls", "prod-servers")["applied_to"]
+    assert applied["label_selector"]["selector"] == selector("prod", "workers")
+
+
+def test_a_server_that_was_changed_by_hand_is_as_declared_again(cloud: Cloud) -> None:
+    whole(cloud)
+    two = STEPS[5][1][0][1]
+    act(cloud, "servers", two.name, "change_protection", delete=False, rebuild=False)
+    act(cloud, "servers", two.name, "poweroff")
+    act(
+        cloud,
+        "servers",
+        two.name,
+        "change_dns_ptr",
+        ip=the(cloud, "servers", two.name)["public_net"]["ipv4"]["ip"],
+        dns_ptr="other.example",
+    )
+    cloud.do(
+        "PUT",
+        f"servers/{the(cloud, 'servers', two.name)['id']}",
+        labels={**labels("prod", "servers", ["servers"]), "team": "x"},
+    )
+    done = changed(cloud, hcloud_server.declared, [two])
+    subject = f"server {two.name}"
+    assert done.changes[f"{subject} protection"] == ("none", "delete, rebuild")
+    assert done.changes[f"{subject} power"] == ("off", "running")
+    assert done.changes[f"{subject} reverse DNS ipv4"] == ("other.example", "two.example")
+    assert "team=x" in str(done.changes[f"{subject} labels"][0])
+    assert the(cloud, "servers", two.name)["status"] == "running"
+
+
+def test_a_server_without_its_network_gets_it_and_keeps_others(cloud: Cloud) -> None:
+    whole(cloud)
+    cloud.make(
+        "networks",
+        name="theirs",
+        ip_range="10.50.0.0/16",
+        subnets=[{"type": "cloud", "ip_range": "10.50.0.0/24", "network_zone": "eu-central"}],
+    )
+    act(cloud, "servers", "prod-servers-1", "attach_to_network", network=the(cloud, "networks", "theirs")["id"])
+    act(cloud, "servers", "prod-servers-1", "detach_from_network", network=the(cloud, "networks", "prod")["id"])
+    done = changed(cloud, hcloud_server.declared, [server()])
+    assert done.changes["server prod-servers-1 networks"] == ("theirs", "prod, theirs")
+
+
+def test_what_cannot_change_is_refused(cloud: Cloud) -> None:
+    whole(cloud)
+    cases = [
+        (hcloud_ssh_key.declared, {"ops": OTHER_KEY}, "cannot change public key of the ssh_key ops from"),
+        (hcloud_ssh_key.declared, {"again": KEY}, "found the same key as ops"),
+        (
+            hcloud_server.declared,
+            [server(placement_group="")],
+            "placement group of the server prod-servers-1 from prod",
+        ),
+        (
+            hcloud_volume.declared,
+            [Volume("prod-data", 40, "prod-servers-1")],
+            "from 50 GB to 40 GB: the API has no such",
+        ),
+        (
+            hcloud_primary_ip.declared,
+            [PrimaryIp("prod-entry", "ipv4", "nbg1")],
+            "location of the primary_ip prod-entry",
+        ),
+        (hcloud_load_balancer.declared, [replace(BALANCER, location="hel1")], "location of the load_balancer prod-web"),
+    ]
+    for operation, arguments, words in cases:
+        done = ran(cloud, operation, arguments)
+        assert words in done.refused
+        assert done.commands == []
+
+
+def test_a_volume_grows_and_moves(cloud: Cloud) -> None:
+    whole(cloud)
+    there = the(cloud, "servers", "prod-servers-2")["location"]["name"]
+    assert there == "fsn1"
+    done = changed(cloud, hcloud_volume.declared, [Volume("prod-data", 60, "prod-servers-2", format="xfs")])
+    assert done.changes["volume prod-data size"] == ("50 GB", "60 GB")
+    assert done.changes["volume prod-data server"] == ("prod-servers-1", "prod-servers-2")
+    assert the(cloud, "volumes", "prod-data")["server"] == the(cloud, "servers", "prod-servers-2")["id"]
+    changed(cloud, hcloud_volume.declared, [Volume("prod-data", 60)])
+    assert the(cloud, "volumes", "prod-data")["server"] is None
+    changed(cloud, hcloud_volume.declared, [Volume("prod-data", 60), Volume("prod-spare", 10, location="hel1")])
+
+
+def test_a_floating_address_moves(cloud: Cloud) -> None:
+    whole(cloud)
+    wanted = FloatingIp("prod-float", "ipv4", "fsn1", "prod-servers-2", "else.example")
+    done = changed(cloud, hcloud_floating_ip.declared, [wanted])
+    assert done.changes["floating_ip prod-float server"] == ("prod-servers-1", "prod-servers-2")
+    assert the(cloud, "floating_ips", "prod-float")["dns_ptr"][0]["dns_ptr"] == "else.example"
+    assert ran(cloud, hcloud_floating_ip.declared, [replace(wanted, server="")]).commands == []
+
+
+def test_a_primary_address_outlives_its_server_again(cloud: Cloud) -> None:
+    whole(cloud)
+    cloud.do("PUT", f"primary_ips/{the(cloud, 'primary_ips', 'prod-entry')['id']}", auto_delete=True)
+    changed(cloud, hcloud_primary_ip.declared, [PrimaryIp("prod-entry", "ipv4", "fsn1", "entry.example")])
+    assert the(cloud, "primary_ips", "prod-entry")["auto_delete"] is False
+
+
+def test_a_server_gets_the_address_that_was_kept_for_it(cloud: Cloud) -> None:
+    whole(cloud)
+    changed(cloud, hcloud_server.declared, [server(3, primary_ips={"ipv4": "prod-entry"}, firewalls=("prod-servers",))])
+    made = the(cloud, "servers", "prod-servers-3")
+    assert made["public_net"]["ipv4"]["ip"] == the(cloud, "primary_ips", "prod-entry")["ip"]
+
+
+def test_a_load_balancer_is_as_declared_again(cloud: Cloud) -> None:
+    whole(cloud)
+    plain = {"protocol": "tcp", "listen_port": 80, "destination_port": 8080}
+    wanted = replace(
+        BALANCER,
+        type="lb21",
+        algorithm="least_connections",
+        public=True,
+        services=({**HTTPS, "proxyprotocol": False}, plain),
+        selectors=(selector("prod", "workers"),),
+    )
+    done = changed(cloud, hcloud_load_balancer.declared, [wanted])
+    found = the(cloud, "load_balancers", "prod-web")
+    assert done.changes["load_balancer prod-web type"] == ("lb11", "lb21")
+    assert {one["listen_port"]: one["proxyprotocol"] for one in found["services"]} == {443: False, 80: False}
+    assert [one["label_selector"]["selector"] for one in found["targets"]] == [selector("prod", "workers")]
+    changed(cloud, hcloud_load_balancer.declared, [replace(wanted, services=(HTTPS,))])
+    assert [one["listen_port"] for one in the(cloud, "load_balancers", "prod-web")["services"]] == [443]
+
+
+def test_what_is_not_ours_is_left_alone_until_somebody_labels_it(cloud: Cloud) -> None:
+    cloud.make("networks", name="prod", ip_range="10.0.0.0/16")
+    done = ran(cloud, hcloud_network.declared, [NETWORK])
+    assert done.refused == (
+        "cannot make the network prod on production: found one that is not ours; rename what is declared, or label "
+        "that one cluster=prod, managed-by=unterbau: then it becomes ours"
+    )
+    cloud.do("PUT", f"networks/{the(cloud, 'networks', 'prod')['id']}", labels=labels("prod"))
+    cloud.again()
+    changed(cloud, hcloud_network.declared, [NETWORK])
+
+
+def test_what_is_left_over_is_named_and_deleted_by_name_only(cloud: Cloud) -> None:
+    whole(cloud)
+    cloud.make("servers", name="pet", server_type="cx22", image="debian-12", location="fsn1")
+    left = {**DECLARED, "server": ["prod-servers-1"]}
+    done = ran(cloud, hcloud_withdrawal.exactly, left, deletions=["server/prod-servers-1", "server/pet"])
+    assert done.refused == (
+        "ours and no longer declared: server/prod-servers-2 (cx32 in fsn1); declare them, or name them in "
+        "cloud_deletions"
+    )
+    assert done.commands == []
+    allowed = ["server/prod-servers-2", "server/pet"]
+    done = ran(cloud, hcloud_withdrawal.exactly, left, deletions=allowed, monthly=MONTHLY)
+    assert not done.error + done.refused
+    assert done.changes["server prod-servers-2"] == ("present, cx32 in fsn1, 6.80 EUR a month", None)
+    assert [rule.arithmetic for rule in done.said.rules] == [
+        "server/prod-servers-2 (cx32 in fsn1, 6.80 EUR a month): in cloud_deletions"
+    ]
+    assert cloud.names("servers") == ["pet", "prod-servers-1"]
+    cloud.again()
+    assert ran(cloud, hcloud_withdrawal.exactly, left, deletions=allowed).noops == ["nothing of ours is left over"]
+
+
+def test_a_whole_project_goes_in_an_order_that_the_api_allows(cloud: Cloud) -> None:
+    whole(cloud)
+    allowed = [f"{kind}/{name}" for kind, names in DECLARED.items() for name in names]
+    done = ran(cloud, hcloud_withdrawal.exactly, {}, deletions=allowed)
+    assert not done.error + done.refused
+    assert {kind: cloud.names(kind) for kind in KINDS} == {kind: [] for kind in KINDS}
+
+
+@pytest.mark.parametrize("kill_at", range(0, 40, 4))
+def test_a_killed_withdrawal_goes_on(cloud: Cloud, kill_at: int) -> None:
+    whole(cloud)
+    allowed = [f"{kind}/{name}" for kind, names in DECLARED.items() for name in names]
+    cloud.again(kill_at=kill_at, before=kill_at % 8 == 0)
+    with suppress(KilledError):
+        ran(cloud, hcloud_withdrawal.exactly, {}, deletions=allowed)
+    cloud.api.settle()
+    cloud.again()
+    assert failures([ran(cloud, hcloud_withdrawal.exactly, {}, deletions=allowed)]) == []
+    assert [cloud.names(kind) for kind in KINDS] == [[]] * len(KINDS)
+
+
+def test_what_is_in_user_data_is_no_secret_and_nobody_gets_a_password_by_mail(cloud: Cloud) -> None:
+    Hidden("a-secret-of-the-platform")
+    prepared(cloud)
+    for wanted, words in [
+        (server(user_data="#cloud-config\npassword: a-secret-of-the-platform"), "found a secret in its user data"),
+        (server(user_data="x" * 40000), "found user data of 40000 bytes, of at most 32 KiB"),
+        (server(ssh_keys=()), "found no SSH key, so its root would get a password by mail"),
+        (replace(server(), candidates=()), "found no type and location to ask for"),
+    ]:
+        done = ran(cloud, hcloud_server.declared, [wanted])
+        assert words in done.refused
+        assert done.commands == []
+    assert cloud.all("servers") == []
+
+
+def test_an_api_that_refuses_the_token_changes_nothing(cloud: Cloud) -> None:
+    cloud.one._keyring = lambda: SimpleNamespace(value=lambda name: Hidden("another-token"))  # type: ignore[assignment, method-assign, return-value]
+    for operation, arguments in STEPS:
+        done = ran(cloud, operation, *arguments)
+        assert "could not be read; see the error above" in done.refused
+        assert done.commands == []
+    assert "could not be read" in ran(cloud, hcloud_withdrawal.exactly, {}).refused
+
+
+def test_a_hundred_and_twenty_servers_cost_pages_only(cloud: Cloud) -> None:
+    prepared(cloud)
+    fleet = [server(number, placement_group="") for number in range(1, 121)]
+    assert not ran(cloud, hcloud_server.declared, fleet[:3]).error
+    for one in fleet[3:]:
+        cloud.make(
+            "servers",
+            name=one.name,
+            server_type="cx32",
+            image="debian-12",
+            location="fsn1",
+            labels=labels("prod", "servers", ["servers"]),
+        )
+    cloud.again()
+    plan = ran(cloud, hcloud_withdrawal.exactly, {**DECLARED, "server": [one.name for one in fleet]})
+    assert plan.noops == ["nothing of ours is left over"]
+    assert cloud.asked.count("GET /servers") == 3
+    assert len(cloud.asked) == 2 + len(KINDS) + cloud.asked.count("GET /primary_ips") - 1
