@@ -45,13 +45,13 @@ class Firewall:
     """One firewall as it should be. `selectors` are of servers that it filters; `labels` those besides our marks."""
 
     name: str
-    rules: Sequence[Rule] = ()
+    rules: list[Rule] = field(default_factory=list)
     selectors: Sequence[str] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @operation()
-def declared(firewalls: Sequence[Firewall], *, cluster: str) -> Commands:
+def declared(firewalls: list[Firewall], *, cluster: str) -> Commands:
     """Each of these firewalls is there, with exactly these rules, for exactly these label selectors.
 
     Args:

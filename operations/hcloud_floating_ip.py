@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,7 +32,7 @@ class FloatingIp:
 
 
 @operation()
-def declared(addresses: Sequence[FloatingIp], *, cluster: str) -> Commands:
+def declared(addresses: list[FloatingIp], *, cluster: str) -> Commands:
     """Each of these addresses is there, and the server that is declared has it.
 
     Args:

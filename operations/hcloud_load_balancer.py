@@ -50,7 +50,7 @@ class LoadBalancer:
 
 
 @operation()
-def declared(load_balancers: Sequence[LoadBalancer], *, cluster: str) -> Commands:
+def declared(load_balancers: list[LoadBalancer], *, cluster: str) -> Commands:
     """Each of these load balancers is there, with exactly these services and label selectors.
 
     Args:
@@ -107,7 +107,9 @@ def _now(one: LoadBalancer, found: Mapping[str, Any], names: Mapping[int, str]) 
     return {
         "type": found["load_balancer_type"],
         "location": found["location"],
-        "network": ", ".join(names.get(place["network"], "?") for place in found["private_net"]),
+        "network": ", ".join(
+            names.get(place["network"], f"network {place['network']}") for place in found["private_net"]
+        ),
         "algorithm": found["algorithm"],
         "public addresses": _yes(found["public_interface"]),
         "services": _services([_as_declared(service, one.services) for service in found["services"]]),

@@ -36,14 +36,14 @@ class Network:
 
     name: str
     cidr: str
-    subnets: Sequence[Subnet] = ()
+    subnets: list[Subnet] = field(default_factory=list)
     routes: Sequence[tuple[str, str]] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
     protected: bool = True
 
 
 @operation()
-def declared(networks: Sequence[Network], *, cluster: str) -> Commands:
+def declared(networks: list[Network], *, cluster: str) -> Commands:
     """Each of these networks is there, with exactly these subnets and routes.
 
     Args:

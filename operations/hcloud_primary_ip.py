@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,7 +28,7 @@ class PrimaryIp:
 
 
 @operation()
-def declared(addresses: Sequence[PrimaryIp], *, cluster: str) -> Commands:
+def declared(addresses: list[PrimaryIp], *, cluster: str) -> Commands:
     """Each of these addresses is there and outlives the server that has it. Servers are created with them.
 
     Args:

@@ -65,7 +65,7 @@ class _Names:
 
 
 @operation()
-def declared(servers: Sequence[Server], *, cluster: str, monthly: Mapping[str, str] | None = None) -> Commands:
+def declared(servers: list[Server], *, cluster: str, monthly: Mapping[str, str] | None = None) -> Commands:
     """Each of these servers is there and running. No other is deleted here.
 
     Args:
@@ -110,7 +110,7 @@ def _refusals(server: Server, there: bool) -> list[str]:
 def _thing(server: Server, found: Mapping[str, Any] | None, names: _Names, monthly: Mapping[str, str]) -> Thing:
     if found is None:
         return _new(server, monthly)
-    attached = [names.networks.get(one["network"], "?") for one in found["private_net"]]
+    attached = [names.networks.get(one["network"], f"network {one['network']}") for one in found["private_net"]]
     lacking = [one for one in server.networks if one not in attached]
     wanted = pointers(server.reverse_dns)
     return Thing(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,7 +41,7 @@ class Volume:
 
 
 @operation()
-def declared(volumes: Sequence[Volume], *, cluster: str) -> Commands:
+def declared(volumes: list[Volume], *, cluster: str) -> Commands:
     """Each of these volumes is there, and its server has it.
 
     Args:

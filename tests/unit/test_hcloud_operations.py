@@ -40,10 +40,10 @@ OTHER_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIK9XvvTj4Qbm5XKbRzXqB1Q2uWvK0cH
 POOL = {"pool": "servers", "group-servers": "true"}
 PLACES = (("cx32", "fsn1"), ("cx32", "nbg1"), ("cpx31", "hel1"))
 MONTHLY = {"cx32 in fsn1": "6.80 EUR"}
-NETWORK = Network("prod", "10.0.0.0/16", (Subnet("10.0.0.0/24"),), (("10.9.0.0/24", "10.0.0.7"),))
+NETWORK = Network("prod", "10.0.0.0/16", [Subnet("10.0.0.0/24")], (("10.9.0.0/24", "10.0.0.7"),))
 FIREWALL = Firewall(
     "prod-servers",
-    (Rule("in", "tcp", "22", ["192.0.2.0/24"], description="SSH"), Rule("in", "icmp", sources=["0.0.0.0/0", "::/0"])),
+    [Rule("in", "tcp", "22", ["192.0.2.0/24"], description="SSH"), Rule("in", "icmp", sources=["0.0.0.0/0", "::/0"])],
     (selector("prod", "servers"),),
 )
 HTTPS: dict[str, Any] = {
@@ -252,7 +252,7 @@ def act(cloud: Cloud, kind: str, name: str, action: str, **body: Any) -> None:
 
 def test_subnets_and_routes_come_and_go(cloud: Cloud) -> None:
     whole(cloud)
-    wanted = replace(NETWORK, subnets=(Subnet("10.0.0.0/24"), Subnet("10.0.2.0/24")), routes=())
+    wanted = replace(NETWORK, subnets=[Subnet("10.0.0.0/24"), Subnet("10.0.2.0/24")], routes=())
     done = changed(cloud, hcloud_network.declared, [wanted])
     assert done.changes["network prod subnets"] == (
         "10.0.0.0/24 (cloud, eu-central)",
