@@ -72,7 +72,8 @@ class NodePool(Declaration):
             raise rule("survives_location", "True without spread_locations", "both, or neither")
         verdict = location_loss.spread(self.count, len(self.locations))
         if not verdict.passed:
-            raise rule("survives_location", verdict.arithmetic, "a count and locations that keep the promise, or False")
+            arithmetic, _, instead = verdict.arithmetic.partition("; ")
+            raise rule("survives_location", arithmetic, f"{instead}, or survives_location=False")
         return self
 
     @property

@@ -17,6 +17,9 @@ _LISTS: dict[str, tuple[str, str]] = {
     "server": ("server_types", "name"), "load_balancer": ("load_balancer_types", "name"),
     "primary_ip": ("primary_ips", "type"), "floating_ip": ("floating_ips", "type"),
 }  # fmt: skip
+_WORDS = {
+    "server": "server", "load_balancer": "load balancer", "primary_ip": "primary IP", "floating_ip": "floating IP",
+}  # fmt: skip
 _CENT = Decimal("0.01")
 
 
@@ -33,7 +36,7 @@ class Item:
     size_gb: int = 0
 
     def __str__(self) -> str:
-        what = f"volume of {self.size_gb} GB" if self.kind == "volume" else f"{self.kind.replace('_', ' ')} {self.type}"
+        what = f"volume of {self.size_gb} GB" if self.kind == "volume" else f"{_WORDS[self.kind]} {self.type}"
         return f"{what} in {self.location}" if self.location else what
 
 
@@ -103,12 +106,12 @@ def delta(pricing: Mapping[str, Any], before: Iterable[Item], after: Iterable[It
 
 def money(amount: Decimal) -> str:
     """To the cent: "12.35"."""
-    return str(amount.quantize(_CENT, ROUND_HALF_UP))
+    return str(amount.quantize(_CENT, ROUND_HALF_UP) + 0)  # + 0: no "-0.00"
 
 
 def signed(amount: Decimal) -> str:
     """As `money`, with its sign: "+12.35"."""
-    return f"{amount.quantize(_CENT, ROUND_HALF_UP) + 0:+}"  # + 0: no "-0.00"
+    return f"{amount.quantize(_CENT, ROUND_HALF_UP) + 0:+}"
 
 
 def _listed(items: Iterable[Item]) -> str:
