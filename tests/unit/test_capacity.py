@@ -6,7 +6,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unterbau.domain.capacity import Candidate, Choice, Offer, Wish, choice, exhausted, offers, purchases, stays
+from unterbau.domain.capacity import (
+    Candidate,
+    Choice,
+    Offer,
+    Wish,
+    at_purchase,
+    choice,
+    exhausted,
+    offers,
+    purchases,
+    stays,
+)
+from unterbau.domain.location_loss import most_per_location
+from unterbau.domain.quorum import needed
 
 TYPES, LOCATIONS = ("cx32", "cpx31", "cax21"), ("fsn1", "nbg1", "hel1")
 EVERYWHERE = {Candidate(one, place): Offer(True) for one in TYPES for place in LOCATIONS}
@@ -119,6 +132,32 @@ def test_many_fallbacks_are_counted_in_the_end() -> None:
     [one] = purchases(["a"], Wish(TYPES, LOCATIONS), [], EVERYWHERE)
     assert str(one).startswith("a: cx32 in fsn1; may fall back, if it cannot be had, to cpx31 in fsn1, cax21 in fsn1, ")
     assert str(one).endswith(", cax21 in nbg1, cx32 in hel1 and 2 more")
+
+
+PAIRS = st.lists(st.sampled_from(list(EVERYWHERE)), unique=True, max_size=9)
+
+
+@given(PAIRS, st.lists(st.sampled_from(LOCATIONS), max_size=6), st.none() | st.integers(0, 3), st.booleans())
+def test_a_purchase_looks_again(planned: list[Candidate], there: list[str], most: int | None, spread: bool) -> None:
+    found = at_purchase(planned, there, spread=spread, most_per_location=most)
+    assert {*found.candidates, *(pair for pair, _ in found.left_out)} == set(planned)
+    room = [pair for pair in planned if most is None or there.count(pair.location) < most]
+    if spread:
+        room = [pair for count in range(7) for pair in room if there.count(pair.location) == count]
+    assert said(found) == list(map(str, room))
+
+
+@given(st.integers(3, 9), st.lists(st.sets(st.sampled_from(LOCATIONS)), min_size=9, max_size=9))
+def test_no_fallback_breaks_the_promise_of_a_lost_location(count: int, sold_out: list[set[str]]) -> None:
+    """Whatever is sold out when, of what there is in the end no location's loss costs the quorum."""
+    most = most_per_location(count)
+    wish = Wish(("cx32",), LOCATIONS, most_per_location=most)
+    there: list[str] = []
+    for plan, gone in zip(purchases(map(str, range(count)), wish, [], EVERYWHERE), sold_out, strict=False):
+        asked = at_purchase(plan.choice.candidates, there, most_per_location=most).candidates
+        there += [candidate.location for candidate in asked if candidate.location not in gone][:1]
+    worst = max(map(there.count, LOCATIONS))
+    assert count - worst >= needed(count)
 
 
 def test_the_error_says_what_was_tried_and_what_was_not() -> None:

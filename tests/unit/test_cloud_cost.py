@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unterbau.domain.cloud_cost import Item, cost, delta, money, monthly, signed
+from unterbau.domain.cloud_cost import Item, cost, delta, items_there, money, monthly, signed
 
 
 def price(net: str) -> dict[str, str]:
@@ -96,6 +96,20 @@ def test_a_delta_is_the_difference_and_turns_round(before: list[Item], after: li
     assert Fraction(found.net) == by_hand(after) - by_hand(before)
     assert (back.net, back.added, back.removed) == (-found.net, found.removed, found.added)
     assert sorted([*before, *found.added]) == sorted([*after, *found.removed])
+
+
+def test_what_is_there_is_read_from_facts() -> None:
+    found = items_there(
+        {
+            "servers": [{"id": 1, "name": "a", "server_type": "cx32", "location": "fsn1"}],
+            "load_balancers": [{"load_balancer_type": "lb11", "location": "fsn1"}],
+            "primary_ips": [{"type": "ipv4", "location": "fsn1", "assignee_id": 1}],
+            "floating_ips": [{"type": "ipv4", "home_location": "fsn1", "server": None}],
+            "volumes": [{"size": 100, "location": "fsn1"}],
+            "networks": [{"name": "main"}],
+        }
+    )
+    assert found == [LISTED[0], LISTED[3], LISTED[4], LISTED[6], LISTED[7]]
 
 
 def test_the_plan_shows_the_arithmetic() -> None:

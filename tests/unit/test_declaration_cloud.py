@@ -19,12 +19,13 @@ from unterbau.declaration import (
     DeclarationError,
     FirewallRule,
     NodePool,
+    PoolVolume,
     SecretRef,
     endpoints,
     load,
 )
 from unterbau.declaration.cloud_names import is_world
-from unterbau.domain.capacity import Wish
+from unterbau.domain.capacity import Candidate, Wish
 
 BAD = Path(__file__).parent.parent / "bad"
 INVENTORY, DATA = "inventories/demo.py", "group_data/hcloud.py"
@@ -149,6 +150,16 @@ def test_a_pool_says_what_is_asked_for() -> None:
     assert pool(spread_locations=False).wish.spread is False
 
 
+def test_a_pool_says_what_its_servers_cost_and_take() -> None:
+    volumes = (PoolVolume(name="a", size_gib=10), PoolVolume(name="b", size_gib=20))
+    found = pool(volumes=volumes, public_ipv6=False)
+    assert list(map(str, found.items(Candidate("cx32", "nbg1")))) == [
+        "server cx32 in nbg1", "primary IP ipv4 in nbg1", "volume of 10 GB in nbg1", "volume of 20 GB in nbg1",
+    ]  # fmt: skip
+    assert found.quota(4) == {"servers": 4, "primary_ips": 4, "volumes": 8}
+    assert pool().quota(3) == {"servers": 3, "primary_ips": 6, "volumes": 0}
+
+
 def test_a_pool_says_what_a_lost_location_leaves() -> None:
     assert pool().location_loss == "3 servers in 3 locations: losing one leaves 2 of 3, quorum needs 2"
     assert pool(locations=["fsn1", "nbg1"]).location_loss.endswith(
@@ -233,3 +244,19 @@ def test_a_broken_part_is_one_problem_and_not_two(base: Path) -> None:
     assert [problem.split(": ")[1:3] for problem in found] == [
         ["CloudSubnet", "cidr"], ["CloudSubnet", "zone"], ["FirewallRule", "sources[0]"],
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("laid_over", ["base_vault", "base_k3s", "base_storage"])
+def test_layers_may_be_declared_before_their_nodes_are_there(tmp_path: Path, laid_over: str) -> None:
+    """Their groups are those of pools, and what their nodes read may lie in files of these groups."""
+    root = laid(tmp_path, "base_cloud", laid_over)
+    text = (root / INVENTORY).read_text()
+    names = "CloudProject, KubernetesEndpoint, S3Endpoint, SecretRef, SecretStore, VaultEndpoint, endpoints"
+    project = 'hcloud = endpoints(CloudProject(name="cloud", token=SecretRef("hcloud/token"), cluster="demo"))'
+    inventory = [f"from unterbau.declaration import {names}", text[text.index("store =") :], project]
+    (root / INVENTORY).write_text("\n".join(inventory).replace("s3/writer", "hcloud/token"))
+    replaced(root, DATA, '("workers", "storage")', '("workers", "storage", "cluster", "others", "postgresql")')
+    replaced(root, DATA, 'Secret(name="hcloud/token"),', 'Secret(name="hcloud/token"), Secret(name="storage/root"),')
+    environment = load("demo", root)
+    assert not environment.nodes
+    assert {"servers", "cluster"} <= environment.groups.keys()

@@ -7,7 +7,7 @@ month costs. Source: Hetzner Cloud API, GET /pricing; "Billing" FAQ.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, Literal
@@ -102,6 +102,23 @@ def delta(pricing: Mapping[str, Any], before: Iterable[Item], after: Iterable[It
         cost(pricing, old.elements()), cost(pricing, new.elements()),
         tuple(sorted((new - old).elements())), tuple(sorted((old - new).elements())),
     )  # fmt: skip
+
+
+def items_there(found: Mapping[str, Iterable[Mapping[str, Any]]]) -> list[Item]:
+    """What a project has, as the facts list it: kind -> its objects; only kinds that cost something count.
+
+    Names of types and locations are texts there. A server's own addresses are among the primary IPs.
+    """
+    return [item(one) for kind, item in _READ.items() for one in found.get(kind, ())]
+
+
+_READ: dict[str, Callable[[Mapping[str, Any]], Item]] = {
+    "servers": lambda one: Item("server", one["server_type"], one["location"]),
+    "load_balancers": lambda one: Item("load_balancer", one["load_balancer_type"], one["location"]),
+    "primary_ips": lambda one: Item("primary_ip", one["type"], one["location"]),
+    "floating_ips": lambda one: Item("floating_ip", one["type"], one["home_location"]),
+    "volumes": lambda one: Item("volume", location=one["location"], size_gb=one["size"]),
+}
 
 
 def money(amount: Decimal) -> str:
