@@ -7,7 +7,7 @@ from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from unterbau.declaration import (
@@ -190,6 +190,10 @@ def test_ports_are_written_as_the_api_writes_them() -> None:
 
 
 @given(st.integers(1, 65535), st.integers(1, 65535))
+@example(29999, 29999)
+@example(29000, 30000)
+@example(32767, 40000)
+@example(32768, 40000)
 def test_a_rule_is_refused_if_one_of_its_ports_is_a_node_port(first: int, last: int) -> None:
     low, high = sorted((first, last))
     has_one = any(low <= port <= high for port in range(30000, 32768))
@@ -226,6 +230,29 @@ def test_the_world_is_known_by_its_width(network: str, world: bool) -> None:
 
 def test_a_firewall_without_rules_lets_nothing_in() -> None:
     assert CloudFirewall(name="shut", pools=["servers"]).rules == ()
+
+
+def test_limits_may_be_reached() -> None:
+    def rules(count: int, cidrs: int) -> tuple[FirewallRule, ...]:
+        sources = tuple(f"198.51.100.{number}/32" for number in range(cidrs))
+        return tuple(FirewallRule(protocol="tcp", ports=1000 + port, sources=sources) for port in range(count))
+
+    assert sum(one.effective for one in CloudFirewall(name="a", rules=rules(5, 100)).rules) == 500
+    assert len(CloudFirewall(name="a", rules=rules(50, 10)).rules) == 50
+    subnets = tuple(CloudSubnet(cidr=f"10.0.{number}.0/24") for number in range(50))
+    assert len(CloudNetwork(name="main", cidr="10.0.0.0/16", subnets=subnets).subnets) == 50
+
+
+def test_limits_of_a_project_may_be_reached(base: Path) -> None:
+    """5 firewalls a server, 50 a project; 100 attachments a network; 75 targets and 15 services of an lb21."""
+    more = '*(CloudFirewall(name=f"more-{n}", pools=("servers",) if n < 4 else ()) for n in range(48)),'
+    replaced(base, DATA, "cloud_firewalls = (", f"cloud_firewalls = (\n    {more}")
+    replaced(base, DATA, "count=2", "count=75")
+    pool = 'NodePool(name="more", count=21, types=("cx22",), locations=("fsn1",), network="main", public_ipv4=False, '
+    replaced(base, DATA, "node_pools = (", f"node_pools = (\n    {pool}public_ipv6=False),")
+    more = "*(LoadBalancerService(listen_port=8000 + n, destination_port=8443) for n in range(14)),"
+    replaced(base, DATA, "        services=(\n", f'        type="lb21",\n        services=(\n{more}\n')
+    assert len(load("demo", base).endpoints) == 2
 
 
 def test_a_route_to_everywhere_may_overlap_others() -> None:
