@@ -153,19 +153,20 @@ class CloudNetwork(Declaration):
     def _routes_fit(self) -> CloudNetwork:
         """Source: Hetzner Cloud API, `route`: apart from subnets and other routes; never by the network's gateway."""
         subnets, routes = [subnet.cidr for subnet in sound(self.subnets)], sound(self.routes)
-        for route in routes:
-            near = next(
-                (one for one in subnets if route.destination != ANYWHERE and one.overlaps(route.destination)), None
-            )
-            if near:
-                raise rule("routes", f"{route.destination}, which overlaps the subnet {near}", "what is in no subnet")
-            if route.gateway == self.cidr[1] or not any(route.gateway in one for one in subnets):
-                allowed = f"a server's address in one of the subnets, and not {self.cidr[1]}, the network's own gateway"
-                raise rule("routes", f"the gateway {route.gateway}", allowed)
+        for route in routes if len(subnets) == len(self.subnets) else ():
+            self._leads_out(route, subnets)
         for one, other in combinations((route.destination for route in routes), 2):
             if one == other or (ANYWHERE not in (one, other) and one.overlaps(other)):
                 raise rule("routes", f"{one} and {other}", "destinations that do not overlap")
         return self
+
+    def _leads_out(self, route: CloudRoute, subnets: list[IPv4Network]) -> None:
+        there = [one for one in subnets if route.destination != ANYWHERE and one.overlaps(route.destination)]
+        if there:
+            raise rule("routes", f"{route.destination}, which overlaps the subnet {there[0]}", "what is in no subnet")
+        if route.gateway == self.cidr[1] or not any(route.gateway in one for one in subnets):
+            allowed = f"a server's address in one of the subnets, and not {self.cidr[1]}, the network's own gateway"
+            raise rule("routes", f"the gateway {route.gateway}", allowed)
 
 
 class CloudSshKey(Declaration):

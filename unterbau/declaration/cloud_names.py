@@ -51,8 +51,10 @@ def label_key(text: str) -> str:
     """A key that is nobody else's."""
     if not cloud_labels.is_key(text):
         raise ValueError("a label's key: 1 to 63 letters, digits, '._-', after a domain and '/' if it has one")
-    if cloud_labels.is_mark(text):
-        raise ValueError("another key: managed-by, cluster, pool and group-… are the platform's")
+    if cloud_labels.is_mark(text) or text.startswith(cloud_labels.RESERVED):
+        raise ValueError(
+            "another key: managed-by, cluster, pool and group-… are the platform's, hetzner.cloud/… is Hetzner's"
+        )
     return text
 
 

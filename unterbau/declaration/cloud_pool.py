@@ -20,7 +20,8 @@ from unterbau.declaration.cloud_names import (
 from unterbau.declaration.explain import rule
 from unterbau.declaration.fields import Many, repeated
 from unterbau.domain import location_loss
-from unterbau.domain.capacity import Wish
+from unterbau.domain.capacity import Candidate, Wish
+from unterbau.domain.cloud_cost import Item
 
 Placement = Literal["spread", "none"]
 
@@ -72,7 +73,8 @@ class NodePool(Declaration):
             raise rule("survives_location", "True without spread_locations", "both, or neither")
         verdict = location_loss.spread(self.count, len(self.locations))
         if not verdict.passed:
-            raise rule("survives_location", verdict.arithmetic, "a count and locations that keep the promise, or False")
+            arithmetic, _, instead = verdict.arithmetic.partition("; ")
+            raise rule("survives_location", arithmetic, f"{instead}, or survives_location=False")
         return self
 
     @property
@@ -85,6 +87,20 @@ class NodePool(Declaration):
         """What `domain.capacity` asks for."""
         most = location_loss.most_per_location(self.count) if self.survives_location else None
         return Wish(self.types, self.locations, self.spread_locations, most)
+
+    def items(self, candidate: Candidate) -> list[Item]:
+        """What one of its servers costs where it is bought: itself, its public addresses and its volumes."""
+        families = [family for family in ("ipv4", "ipv6") if getattr(self, f"public_{family}")]
+        return [
+            Item("server", *candidate),
+            *(Item("primary_ip", family, candidate.location) for family in families),
+            *(Item("volume", location=candidate.location, size_gb=volume.size_gib) for volume in self.volumes),
+        ]
+
+    def quota(self, servers: int) -> dict[str, int]:
+        """What so many more of its servers take of a project: kind -> how many, as `domain.cloud_quota` wants it."""
+        addresses = self.public_ipv4 + self.public_ipv6
+        return {"servers": servers, "primary_ips": servers * addresses, "volumes": servers * len(self.volumes)}
 
     @property
     def location_loss(self) -> str:

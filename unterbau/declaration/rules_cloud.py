@@ -7,6 +7,7 @@ from typing import Any
 
 from unterbau.declaration.base import Declaration
 from unterbau.declaration.cloud import CloudProject
+from unterbau.declaration.cloud_names import sound
 from unterbau.declaration.cloud_pool import NodePool
 from unterbau.declaration.data import CLOUD, CLOUD_DELETIONS
 from unterbau.declaration.endpoint import SecretStore
@@ -70,13 +71,13 @@ def cloud_data_read(view: View) -> Iterator[Problem]:
     every = [*view.data.values(), *view.endpoint_data.values()]
     for name in (*CLOUD, CLOUD_DELETIONS) if view.inventory.complete else ():
         if name not in reads and any(name in data for data in every):
-            found = "it in data that no CloudProject reads" if clouds else "it without a CloudProject"
+            found = "values that no CloudProject reads" if clouds else "values without a CloudProject"
             yield view.here(name, found, _where_read(view, bool(clouds)))
 
 
 def _where_read(view: View, declared: bool) -> str:
     if declared:
-        return f"it in group_data/all.py, group_data/{view.inventory.path.stem}.py or the file of the project's group"
+        return f"them in group_data/all.py, group_data/{view.inventory.path.stem}.py or the file of the project's group"
     return "endpoints(CloudProject(…)) in a group of the inventory too"
 
 
@@ -106,7 +107,7 @@ def server_names_fit(view: View) -> Iterator[Problem]:
     for project in projects(view):
         for pool in pools(view):
             longest = server_name(project.cluster, pool.name, max(pool.count, 1))
-            names = [longest, *(f"{longest}-{volume.name}" for volume in pool.volumes)]
+            names = [longest, *(f"{longest}-{volume.name}" for volume in sound(pool.volumes))]
             for name in (name for name in names if len(name) > LONGEST_NAME):
                 found = (
                     f"{name!r}, {len(name)} characters, for one of its {'servers' if name == longest else 'volumes'}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from unterbau.declaration.cloud_firewall import API, SSH, CloudFirewall
-from unterbau.declaration.cloud_names import is_world
+from unterbau.declaration.cloud_names import is_world, sound
 from unterbau.declaration.endpoint import KubernetesEndpoint
 from unterbau.declaration.problems import Problem
 from unterbau.declaration.rules_cloud import one_of, pool_names, pools
@@ -54,7 +54,7 @@ def own_ports_stay_shut(view: View) -> Iterator[Problem]:
     """SSH and the cluster's API are never the world's, wherever they listen; their usual ports no rule takes at all."""
     ports = _own_ports(view) - {SSH, API}
     for firewall in _firewalls(view):
-        for one in (one for one in firewall.rules if one.direction == "in" and one.protocol == "tcp"):
+        for one in (one for one in sound(firewall.rules) if one.direction == "in" and one.protocol == "tcp"):
             wide = [str(source) for source in one.sources if is_world(source)]
             for port in sorted(port for port in ports if wide and one.covers(port, port)):
                 allowed = "ranges of your own: SSH and the cluster's API are never the world's"

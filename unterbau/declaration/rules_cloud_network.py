@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 
 from unterbau.declaration.cloud import CloudNetwork
 from unterbau.declaration.cloud_load_balancer import LoadBalancer
-from unterbau.declaration.cloud_names import ZONES
+from unterbau.declaration.cloud_names import ZONES, sound
+from unterbau.declaration.cloud_pool import NodePool
 from unterbau.declaration.k3s import K3s
 from unterbau.declaration.problems import Problem
 from unterbau.declaration.rules_cloud import cloud_names, one_of, pool_names, pools
@@ -22,10 +23,14 @@ def _balancers(view: View) -> list[LoadBalancer]:
     return view.of_clouds("cloud_load_balancers")
 
 
+def _in_networks(view: View) -> list[NodePool | LoadBalancer]:
+    return [*pools(view), *_balancers(view)]
+
+
 def networks_there(view: View) -> Iterator[Problem]:
     """Pools and load balancers are in a network that is declared."""
     known = cloud_names(view, "cloud_networks")
-    for one in (*pools(view), *_balancers(view)):
+    for one in _in_networks(view):
         if one.network not in known:
             yield view.at(one, "network", repr(one.network), one_of("CloudNetwork", known, one.network))
 
@@ -33,11 +38,11 @@ def networks_there(view: View) -> Iterator[Problem]:
 def zones_there(view: View) -> Iterator[Problem]:
     """A subnet of a location's zone gives private addresses there. Source: Hetzner Cloud, "Networks", network zones."""
     networks = _networks(view)
-    for one in (*pools(view), *_balancers(view)):
+    for one in _in_networks(view):
         network = networks.get(one.network)
-        zones = (
-            {subnet.zone for subnet in network.subnets if subnet.type == "cloud"} if network else set(ZONES.values())
-        )
+        if network is None or len(sound(network.subnets)) < len(network.subnets):
+            continue
+        zones = {subnet.zone for subnet in network.subnets if subnet.type == "cloud"}
         field = "location" if isinstance(one, LoadBalancer) else "locations"
         for location in (one.location,) if isinstance(one, LoadBalancer) else one.locations:
             if ZONES[location] not in zones:

@@ -81,7 +81,7 @@ def vault_needs(view: View) -> Iterator[Problem]:
         if not vaults and not _of(view, SecretStore) and view.inventory.complete:
             yield view.here(POSTGRESQL, "no SecretStore", "endpoints(SecretStore(…)) in a group of the inventory")
     for name in dict.fromkeys(wanted) if view.readable else ():
-        if not any(name in data for data in view.data.values()):
+        if not view.anywhere(name):
             allowed = f"{name} in group_data/all.py or group_data/{view.inventory.path.stem}.py"
             yield view.here(name, "nothing for all nodes", allowed)
 

@@ -58,7 +58,7 @@ class View:
         unknown = frozenset(name for source in sources for name in source.names if not known(name))
         readable = all(s.readable for s in (inventory, *sources))
         of_endpoints = _of_endpoints(inventory, merged)
-        for group in _groups_of_pools(of_endpoints, c):
+        for group in groups_of_pools(of_endpoints.values(), c):
             all_groups.setdefault(group, ())
         return cls(inventory, nodes, all_groups, data, c, unknown, readable, endpoints, of_endpoints)
 
@@ -92,6 +92,10 @@ class View:
         found = {id(one): one for values in tuples if isinstance(values, tuple) for one in values}
         return [one for one in found.values() if isinstance(one, Declaration) and self.collector.valid(one)]
 
+    def anywhere(self, name: str) -> bool:
+        """Whether some node reads this name; True as well while there are none, for theirs may be another file."""
+        return not self.data or any(name in data for data in self.data.values())
+
     def names(self, name: str) -> list[str]:
         """Names under a tuple's data name, also of declarations with a problem of their own."""
         tuples = [data[name] for data in self.data.values() if isinstance(data.get(name), tuple)]
@@ -123,9 +127,9 @@ def _of_endpoints(inventory: Source, merged: Mapping[str, Mapping[str, Any]]) ->
     return {name: _merge(name, order, groups, merged) for name in every}
 
 
-def _groups_of_pools(of_endpoints: Mapping[str, Mapping[str, Any]], c: Collector) -> list[str]:
-    """Groups whose nodes the cloud has, or will have."""
-    tuples = [data.get("node_pools") for data in of_endpoints.values()]
+def groups_of_pools(every: Iterable[Mapping[str, Any]], c: Collector) -> list[str]:
+    """Groups whose nodes a cloud has, or will have, by the data of files or hosts."""
+    tuples = [data.get("node_pools") for data in every]
     pools = [one for values in tuples if isinstance(values, tuple) for one in values if isinstance(one, NodePool)]
     return list(dict.fromkeys(group for pool in pools if c.valid(pool) for group in pool.inventory_groups))
 

@@ -111,8 +111,12 @@ def _left_out(pair: Candidate, wish: Wish, count: Mapping[str, int], market: Map
     if offer.deprecated:
         return f"deprecated since {offer.deprecated[:10]}"
     if most is not None and count.get(pair.location, 0) >= most:
-        return f"{count.get(pair.location, 0)} of at most {most} servers are there, else its loss would cost the quorum"
+        return _full(count.get(pair.location, 0), most)
     return ""
+
+
+def _full(count: int, most: int | None) -> str:
+    return f"{count} of at most {most} servers are there, else its loss would cost the quorum"
 
 
 def _rank(
@@ -137,6 +141,21 @@ def purchases(
         found.append(Purchase(name, choice(wish, locations, market)))
         locations += [candidate.location for candidate in found[-1].choice.candidates[:1]]
     return found
+
+
+def at_purchase(
+    planned: Sequence[Candidate], there: Sequence[str], *, spread: bool = True, most_per_location: int | None = None
+) -> Choice:
+    """A plan's candidates once more, when the server is bought; `there` as it is then.
+
+    Servers before it may have been had elsewhere than planned: where most are now is tried last, and where its
+    loss would cost the quorum is not tried at all. Between equals the plan's order stays.
+    """
+    count = Counter(there)
+    full = [one for one in planned if most_per_location is not None and count[one.location] >= most_per_location]
+    left = [one for one in planned if one not in full]
+    tried = sorted(left, key=lambda one: count[one.location]) if spread else left
+    return Choice(tuple(tried), tuple((one, _full(count[one.location], most_per_location)) for one in full))
 
 
 def exhausted(name: str, tried: Sequence[tuple[Candidate, str]], left: Choice) -> str:

@@ -7,7 +7,7 @@ month costs. Source: Hetzner Cloud API, GET /pricing; "Billing" FAQ.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, Literal
@@ -16,6 +16,9 @@ Kind = Literal["server", "load_balancer", "primary_ip", "floating_ip", "volume"]
 _LISTS: dict[str, tuple[str, str]] = {
     "server": ("server_types", "name"), "load_balancer": ("load_balancer_types", "name"),
     "primary_ip": ("primary_ips", "type"), "floating_ip": ("floating_ips", "type"),
+}  # fmt: skip
+_WORDS = {
+    "server": "server", "load_balancer": "load balancer", "primary_ip": "primary IP", "floating_ip": "floating IP",
 }  # fmt: skip
 _CENT = Decimal("0.01")
 
@@ -33,7 +36,7 @@ class Item:
     size_gb: int = 0
 
     def __str__(self) -> str:
-        what = f"volume of {self.size_gb} GB" if self.kind == "volume" else f"{self.kind.replace('_', ' ')} {self.type}"
+        what = f"volume of {self.size_gb} GB" if self.kind == "volume" else f"{_WORDS[self.kind]} {self.type}"
         return f"{what} in {self.location}" if self.location else what
 
 
@@ -101,14 +104,31 @@ def delta(pricing: Mapping[str, Any], before: Iterable[Item], after: Iterable[It
     )  # fmt: skip
 
 
+def items_there(found: Mapping[str, Iterable[Mapping[str, Any]]]) -> list[Item]:
+    """What a project has, as the facts list it: kind -> its objects; only kinds that cost something count.
+
+    Names of types and locations are texts there. A server's own addresses are among the primary IPs.
+    """
+    return [item(one) for kind, item in _READ.items() for one in found.get(kind, ())]
+
+
+_READ: dict[str, Callable[[Mapping[str, Any]], Item]] = {
+    "servers": lambda one: Item("server", one["server_type"], one["location"]),
+    "load_balancers": lambda one: Item("load_balancer", one["load_balancer_type"], one["location"]),
+    "primary_ips": lambda one: Item("primary_ip", one["type"], one["location"]),
+    "floating_ips": lambda one: Item("floating_ip", one["type"], one["home_location"]),
+    "volumes": lambda one: Item("volume", location=one["location"], size_gb=one["size"]),
+}
+
+
 def money(amount: Decimal) -> str:
     """To the cent: "12.35"."""
-    return str(amount.quantize(_CENT, ROUND_HALF_UP))
+    return str(amount.quantize(_CENT, ROUND_HALF_UP) + 0)  # + 0: no "-0.00"
 
 
 def signed(amount: Decimal) -> str:
     """As `money`, with its sign: "+12.35"."""
-    return f"{amount.quantize(_CENT, ROUND_HALF_UP) + 0:+}"  # + 0: no "-0.00"
+    return f"{amount.quantize(_CENT, ROUND_HALF_UP) + 0:+}"
 
 
 def _listed(items: Iterable[Item]) -> str:

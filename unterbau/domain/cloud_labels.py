@@ -22,7 +22,7 @@ _VALUE = re.compile(rf"({_PART})?")
 
 def is_key(text: str) -> bool:
     """Whether it may be a label's key: a part, after a domain if it has one. Source: Hetzner Cloud API, "Labels"."""
-    return bool(_KEY.fullmatch(text)) and not text.startswith(RESERVED)
+    return bool(_KEY.fullmatch(text))
 
 
 def is_value(text: str) -> bool:
