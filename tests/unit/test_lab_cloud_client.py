@@ -52,6 +52,11 @@ def network_of(client: Client) -> BoundNetwork:
     return client.networks.create("net", "10.0.0.0/16", [NetworkSubnet("10.0.0.0/24", "cloud", "eu-central")])
 
 
+def service_of(protocol: str, listen: int, destination: int) -> LoadBalancerService:
+    check = LoadBalancerHealthCheck(protocol, destination, interval=15, timeout=10, retries=3)
+    return LoadBalancerService(protocol, listen, destination, proxyprotocol=False, health_check=check)
+
+
 def code_of(error: pytest.ExceptionInfo[APIException]) -> str | int:
     return error.value.code
 
@@ -289,7 +294,7 @@ def test_floating_ips(client: Client, machines: InMemoryMachines) -> None:
 def test_a_load_balancer(client: Client, machines: InMemoryMachines) -> None:
     network = network_of(client)
     server = server_of(client, labels={"pool": "servers"}, networks=[network])
-    service = LoadBalancerService("tcp", 6443, 6443, False)
+    service = service_of("tcp", 6443, 6443)
     target = LoadBalancerTarget(
         "label_selector", label_selector=LoadBalancerTargetLabelSelector("pool=servers"), use_private_ip=True
     )
@@ -312,9 +317,12 @@ def test_a_load_balancer(client: Client, machines: InMemoryMachines) -> None:
 def test_services_of_a_load_balancer(client: Client) -> None:
     balancer = client.load_balancers.create("lb", LB11, network_zone="eu-central").load_balancer
     client.load_balancers.get_actions(balancer)[0].wait_until_finished()
-    balancer.add_service(LoadBalancerService("http", 80, 8080)).wait_until_finished()
+    balancer.add_service(service_of("http", 80, 8080)).wait_until_finished()
     with pytest.raises(APIException) as error:
-        balancer.add_service(LoadBalancerService("tcp", 80, 8080))
+        balancer.add_service(LoadBalancerService("tcp", 81, 8080))
+    assert error.value.details["fields"][0]["name"] == "proxyprotocol"
+    with pytest.raises(APIException) as error:
+        balancer.add_service(service_of("tcp", 80, 8080))
     assert code_of(error) == "source_port_already_used"
     check = LoadBalancerHealthCheck("tcp", 8081, interval=5)
     balancer.update_service(LoadBalancerService(listen_port=80, health_check=check)).wait_until_finished()
@@ -324,12 +332,12 @@ def test_services_of_a_load_balancer(client: Client) -> None:
     assert (service.health_check.port, service.health_check.interval, service.health_check.retries) == (8081, 5, 3)
     balancer.delete_service(LoadBalancerService(listen_port=80)).wait_until_finished()
     for port in range(1, 6):
-        balancer.add_service(LoadBalancerService("tcp", port, port)).wait_until_finished()
+        balancer.add_service(service_of("tcp", port, port)).wait_until_finished()
     with pytest.raises(APIException) as error:
-        balancer.add_service(LoadBalancerService("tcp", 6, 6))
+        balancer.add_service(service_of("tcp", 6, 6))
     assert code_of(error) == "resource_limit_exceeded"
     balancer.change_type(LoadBalancerType(name="lb21")).wait_until_finished()
-    balancer.add_service(LoadBalancerService("tcp", 6, 6)).wait_until_finished()
+    balancer.add_service(service_of("tcp", 6, 6)).wait_until_finished()
     with pytest.raises(APIException) as error:
         balancer.change_type(LB11)
     assert code_of(error) == "invalid_load_balancer_type"
@@ -396,6 +404,30 @@ def test_actions_are_found_again(client: Client) -> None:
     assert {one.command for one in client.servers.actions.get_all(status=["success"])} == {
         "create_server", "start_server", "stop_server"
     }  # fmt: skip
+
+
+def test_every_kind_has_a_name_and_labels_that_change(client: Client) -> None:
+    """All of them are found by their label, and by no other."""
+    server_of(client)
+    network_of(client)
+    client.ssh_keys.create("a", public_key())
+    client.placement_groups.create("a", "spread")
+    client.firewalls.create("a")
+    client.volumes.create(10, "a", location=FSN1)
+    client.floating_ips.create("ipv6", "a", home_location=FSN1)
+    client.load_balancers.create("a", LB11, location=FSN1)
+    for name in (
+        "servers", "networks", "ssh_keys", "placement_groups", "firewalls", "volumes", "floating_ips", "primary_ips",
+        "load_balancers",
+    ):  # fmt: skip
+        kind = getattr(client, name)
+        one = kind.get_all()[0]
+        one.update(name="renamed", labels={"cluster": "lab"})
+        assert [found.id for found in kind.get_all(label_selector="cluster=lab")] == [one.id]
+        assert kind.get_by_name("renamed").labels == {"cluster": "lab"}
+        assert kind.get_all(label_selector="cluster notin (lab)") == kind.get_all()[1:]
+        one.update(labels={})
+        assert kind.get_all(label_selector="cluster") == []
 
 
 def test_120_servers_are_three_pages(client: Client, machines: InMemoryMachines) -> None:

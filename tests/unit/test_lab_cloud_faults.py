@@ -14,7 +14,7 @@ from hcloud.images import Image
 from hcloud.locations import Location
 from hcloud.server_types import ServerType
 
-from tests.unit.lab_cloud import HEADERS, TOKEN, Clock, WatchedApi, client_of, served
+from tests.unit.lab_cloud import TOKEN, Clock, WatchedApi, client_of, served
 from unterbau.lab.cloud.api import CloudApi
 from unterbau.lab.cloud.faults import Fault
 from unterbau.lab.cloud.http_face import listening, respond_as_admin, respond_as_api

@@ -96,7 +96,7 @@ def create_floating(call: Call) -> Reply:
         "description": body.description, "server": None, "labels": body.labels, "created": project.now(),
         "protection": {"delete": False}, "dns_ptr": default_names(body.type, ip),
     })  # fmt: skip
-    answer: Record = {"floating_ip": shown.floating_ip(project, record), "action": None}
+    answer: Record = {"floating_ip": shown.floating_ip(project, record)}
     if body.server is not None:
         answer["action"] = _lead(call, record, body.server)
     return 201, answer

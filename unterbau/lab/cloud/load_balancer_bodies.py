@@ -21,8 +21,8 @@ class CheckHttp(Body):
     tls: bool = False
 
 
-class Check(Body):
-    """A health check: times in seconds."""
+class CheckChanged(Body):
+    """A health check's new values: times in seconds."""
 
     protocol: Literal["tcp", "http"] | None = None
     port: Port | None = None
@@ -30,6 +30,16 @@ class Check(Body):
     timeout: Annotated[int, Field(ge=1, le=60)] | None = None
     retries: Annotated[int, Field(ge=0, le=5)] | None = None
     http: CheckHttp | None = None
+
+
+class Check(CheckChanged):
+    """A whole health check."""
+
+    protocol: Literal["tcp", "http"]
+    port: Port
+    interval: Annotated[int, Field(ge=3, le=60)]
+    timeout: Annotated[int, Field(ge=1, le=60)]
+    retries: Annotated[int, Field(ge=0, le=5)]
 
 
 class Http(Body):
@@ -43,15 +53,24 @@ class Http(Body):
     timeout_idle: Annotated[int, Field(ge=30, le=300)] = 60
 
 
-class Service(Body):
-    """add_service, and update_service: what is left out has its usual value, or stays."""
+class ServiceChanged(Body):
+    """update_service: what is left out stays."""
 
+    listen_port: Port
     protocol: Protocol | None = None
-    listen_port: Port | None = None
     destination_port: Port | None = None
     proxyprotocol: bool | None = None
-    health_check: Check | None = None
+    health_check: CheckChanged | None = None
     http: Http | None = None
+
+
+class Service(ServiceChanged):
+    """add_service. The API's description asks for all of it, whatever the API itself may fill in."""
+
+    protocol: Protocol
+    destination_port: Port
+    proxyprotocol: bool
+    health_check: Check
 
 
 class ServiceDeleted(Body):

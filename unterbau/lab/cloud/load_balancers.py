@@ -142,13 +142,13 @@ def add_service(call: Call, record: Record) -> Reply:
 
 def update_service(call: Call, record: Record) -> Reply:
     """update_service: the one on that port; what is left out stays."""
-    body = call.read(asked.Service)
+    body = call.read(asked.ServiceChanged)
     _check_served(record, body.listen_port)
     services = [merged(one, body) if one["listen_port"] == body.listen_port else one for one in record["services"]]
     return _changed(call, record, "update_service", {"services": services})
 
 
-def _check_served(record: Record, port: int | None) -> None:
+def _check_served(record: Record, port: int) -> None:
     if not any(one["listen_port"] == port for one in record["services"]):
         raise ApiError("not_found", f"load balancer {record['name']} has no service on port {port}")
 
