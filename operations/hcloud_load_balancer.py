@@ -28,7 +28,7 @@ class LoadBalancer:
         name: of it.
         type: as the API names it: "lb11".
         location: where it is.
-        services: the API's own objects, each for another listen_port; what they do not say is the API's default.
+        services: the API's own objects, each whole and for another listen_port.
         selectors: label selectors of its targets.
         network: name of the private network through which it reaches them; "" for their public addresses.
         algorithm: "round_robin" or "least_connections".

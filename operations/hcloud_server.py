@@ -39,6 +39,9 @@ class Server:
         reverse_dns: {"ipv4" or "ipv6": name}.
         user_data: for cloud-init. Every process on the server may read it: no secrets.
         protected: from deletion and rebuild.
+        spread: where the fewest of its pool are is asked first, when it is bought.
+        most_per_location: how many of its pool there may be in one location; None: any number.
+        monthly_cost: what it adds to a month's price where it is asked for first, as the plan shows it.
     """
 
     name: str
@@ -54,6 +57,9 @@ class Server:
     reverse_dns: Mapping[str, str] = field(default_factory=dict)
     user_data: str = ""
     protected: bool = True
+    spread: bool = False
+    most_per_location: int | None = None
+    monthly_cost: str = NO_PRICE
 
 
 @dataclass(frozen=True)
@@ -65,13 +71,12 @@ class _Names:
 
 
 @operation()
-def declared(servers: list[Server], *, cluster: str, monthly: Mapping[str, str] | None = None) -> Commands:
+def declared(servers: list[Server], *, cluster: str) -> Commands:
     """Each of these servers is there and running. No other is deleted here.
 
     Args:
         servers: as they should be.
         cluster: whose they are.
-        monthly: {"TYPE in LOCATION": what a server costs a month, as the plan shows it}.
     """
     found = host.get_fact(Servers)
     networks, groups = host.get_fact(Networks), host.get_fact(PlacementGroups)
@@ -84,7 +89,7 @@ def declared(servers: list[Server], *, cluster: str, monthly: Mapping[str, str] 
             yield from changes.refuse(sentence)
         return
     names = _Names(_by_id(networks), _by_id(groups))
-    things = [_thing(one, there.get(one.name), names, monthly or {}) for one in servers]
+    things = [_thing(one, there.get(one.name), names) for one in servers]
     yield from present(SERVER, things, found, cluster)
 
 
@@ -107,9 +112,9 @@ def _refusals(server: Server, there: bool) -> list[str]:
     return refusals
 
 
-def _thing(server: Server, found: Mapping[str, Any] | None, names: _Names, monthly: Mapping[str, str]) -> Thing:
+def _thing(server: Server, found: Mapping[str, Any] | None, names: _Names) -> Thing:
     if found is None:
-        return _new(server, monthly)
+        return _new(server)
     attached = [names.networks.get(one["network"], f"network {one['network']}") for one in found["private_net"]]
     lacking = [one for one in server.networks if one not in attached]
     wanted = pointers(server.reverse_dns)
@@ -139,7 +144,7 @@ def _thing(server: Server, found: Mapping[str, Any] | None, names: _Names, month
     )
 
 
-def _new(server: Server, monthly: Mapping[str, str]) -> Thing:
+def _new(server: Server) -> Thing:
     asked = [f"{server_type} in {location}" for server_type, location in server.candidates]
     after = [
         command for commands in set_pointer(SERVER, server.name, server.reverse_dns).values() for command in commands
@@ -148,7 +153,7 @@ def _new(server: Server, monthly: Mapping[str, str]) -> Thing:
         server.name,
         attributes={
             "type": ", or else ".join(asked),
-            "monthly cost": monthly.get(asked[0], NO_PRICE),
+            "monthly cost": server.monthly_cost,
             "image": server.image,
             "networks": ", ".join(sorted(server.networks)),
             "placement group": server.placement_group,
@@ -176,6 +181,8 @@ def _create(server: Server) -> dict[str, Any]:
         "firewalls": [{"firewall": one} for one in server.firewalls],
         "public_net": {**public, **server.primary_ips},
         "start_after_create": True,
+        "spread": server.spread,
     }
+    most = {} if server.most_per_location is None else {"most_per_location": server.most_per_location}
     group = {"placement_group": server.placement_group} if server.placement_group else {}
-    return {**wanted, **group, **({"user_data": server.user_data} if server.user_data else {})}
+    return {**wanted, **most, **group, **({"user_data": server.user_data} if server.user_data else {})}

@@ -59,7 +59,7 @@ def exactly(
     *,
     cluster: str,
     deletions: Sequence[str] = (),
-    monthly: Mapping[str, str] | None = None,
+    costs: Mapping[str, str] | None = None,
 ) -> Commands:
     """Nothing of ours is in the project but what is declared. After all that creates: it may stand on what goes.
 
@@ -67,7 +67,7 @@ def exactly(
         declared: {kind: names}; a kind is "server", "network", "placement_group" …
         cluster: whose objects are looked at; those without its labels are nobody's affair here.
         deletions: "<kind>/<name>" of those that may be deleted, with all that is on them.
-        monthly: {"TYPE in LOCATION": what a server costs a month, as the plan shows it}.
+        costs: {"<kind>/<name>": what it costs a month, as the plan shows it}.
     """
     left = []
     for kind, fact in ORDER:
@@ -78,7 +78,7 @@ def exactly(
             )
             return
         left += [
-            _Left(kind, one, _goes(kind, one, monthly or {}))
+            _Left(kind, one, _goes(kind, one, costs or {}))
             for name, one in sorted(by_name(found).items())
             if ours(one["labels"], cluster) and name not in declared.get(kind.name, ())
         ]
@@ -103,10 +103,14 @@ def _withdrawn(left: Sequence[_Left], deletions: Sequence[str]) -> Commands:
         yield from _deleted(one)
 
 
-def _goes(kind: Kind, found: Mapping[str, Any], monthly: Mapping[str, str]) -> str:
+def _goes(kind: Kind, found: Mapping[str, Any], costs: Mapping[str, str]) -> str:
+    cost = costs.get(f"{kind.name}/{found['name']}", "")
+    return ", ".join(filter(None, (_is(kind, found), cost)))
+
+
+def _is(kind: Kind, found: Mapping[str, Any]) -> str:
     if kind is kinds.SERVER:
-        bought = f"{found['server_type']} in {found['location']}"
-        return f"{bought}, {monthly[bought]} a month" if bought in monthly else bought
+        return f"{found['server_type']} in {found['location']}"
     if kind is kinds.VOLUME:
         return f"{found['size']} GB with all that is on it"
     return str(found["ip"]) if kind in (kinds.PRIMARY_IP, kinds.FLOATING_IP) else ""

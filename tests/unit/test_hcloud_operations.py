@@ -39,7 +39,7 @@ KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHmVYyPwpVpbiCwPAZ5m1fSSgBbcLGXN1oYm9
 OTHER_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIK9XvvTj4Qbm5XKbRzXqB1Q2uWvK0cHcUz9Jd3oB7m2S other"
 POOL = {"pool": "servers", "group-servers": "true"}
 PLACES = (("cx32", "fsn1"), ("cx32", "nbg1"), ("cpx31", "hel1"))
-MONTHLY = {"cx32 in fsn1": "6.80 EUR"}
+MONTHLY = "6.80 EUR a month, net"
 NETWORK = Network("prod", "10.0.0.0/16", [Subnet("10.0.0.0/24")], (("10.9.0.0/24", "10.0.0.7"),))
 FIREWALL = Firewall(
     "prod-servers",
@@ -131,10 +131,10 @@ def test_servers_are_as_declared(cloud: Cloud) -> None:
 
 def test_a_plan_says_where_a_server_may_go_and_what_it_costs(cloud: Cloud) -> None:
     prepared(cloud)
-    said = ran(cloud, hcloud_server.declared, [server()], monthly=MONTHLY).changes
+    said = ran(cloud, hcloud_server.declared, [server(monthly_cost=MONTHLY)]).changes
     subject = "server prod-servers-1"
     assert said[f"{subject} type"] == (None, "cx32 in fsn1, or else cx32 in nbg1, or else cpx31 in hel1")
-    assert said[f"{subject} monthly cost"] == (None, "6.80 EUR")
+    assert said[f"{subject} monthly cost"] == (None, MONTHLY)
     assert said[f"{subject} labels"][1] == "cluster=prod, group-servers=true, managed-by=unterbau, pool=servers"
 
 
@@ -161,8 +161,19 @@ def test_what_is_sold_out_everywhere_is_said_with_all_that_was_tried(cloud: Clou
     prepared(cloud)
     cloud.fault("sold_out")
     done = ran(cloud, hcloud_server.declared, [server()])
-    assert "tried 3, none can be had: cx32 in fsn1 (resource_unavailable:" in done.error
+    assert "tried cx32 in fsn1 (resource_unavailable: " in done.error
+    assert "cpx31 in hel1 (resource_unavailable: " in done.error
     assert cloud.all("servers") == []
+
+
+def test_who_was_had_elsewhere_than_planned_counts_for_the_next(cloud: Cloud) -> None:
+    prepared(cloud)
+    cloud.fault("sold_out", location="fsn1", times=1)
+    spread = {"spread": True, "most_per_location": 1}
+    assert not ran(cloud, hcloud_server.declared, [server(number, **spread) for number in (1, 2, 3)]).error
+    assert [one["location"]["name"] for one in cloud.all("servers")] == ["nbg1", "fsn1", "hel1"]
+    error = ran(cloud, hcloud_server.declared, [server(4, **spread)]).error
+    assert "tried nothing; not tried: cx32 in fsn1 (1 of at most 1 servers are there" in error
 
 
 @pytest.mark.parametrize(
@@ -385,7 +396,7 @@ def test_a_server_gets_the_address_that_was_kept_for_it(cloud: Cloud) -> None:
 
 def test_a_load_balancer_is_as_declared_again(cloud: Cloud) -> None:
     whole(cloud)
-    plain = {"protocol": "tcp", "listen_port": 80, "destination_port": 8080}
+    plain = {**HTTPS, "listen_port": 80, "destination_port": 8080, "proxyprotocol": False}
     wanted = replace(
         BALANCER,
         type="lb21",
@@ -426,11 +437,11 @@ def test_what_is_left_over_is_named_and_deleted_by_name_only(cloud: Cloud) -> No
     )
     assert done.commands == []
     allowed = ["server/prod-servers-2", "server/pet"]
-    done = ran(cloud, hcloud_withdrawal.exactly, left, deletions=allowed, monthly=MONTHLY)
+    done = ran(cloud, hcloud_withdrawal.exactly, left, deletions=allowed, costs={"server/prod-servers-2": MONTHLY})
     assert not done.error + done.refused
-    assert done.changes["server prod-servers-2"] == ("present, cx32 in fsn1, 6.80 EUR a month", None)
+    assert done.changes["server prod-servers-2"] == ("present, cx32 in fsn1, 6.80 EUR a month, net", None)
     assert [rule.arithmetic for rule in done.said.rules] == [
-        "server/prod-servers-2 (cx32 in fsn1, 6.80 EUR a month): in cloud_deletions"
+        "server/prod-servers-2 (cx32 in fsn1, 6.80 EUR a month, net): in cloud_deletions"
     ]
     assert cloud.names("servers") == ["pet", "prod-servers-1"]
     cloud.again()

@@ -6,7 +6,8 @@ API wants a number. What a call starts has ended when the answer comes.
     GET kind                    every object of the kind, ours or not; asked for once until something is written
     GET pricing | limits        prices (net); {limit, remaining, reset_at} of the project's requests
     POST kind {body}            the object, created; one of ours that has the name already is taken over
-    POST servers {…, "candidates": [[type, location], …]}   in the first of these that can be had
+    POST servers {…, "candidates": [[type, location], …], "spread", "most_per_location"}
+                                the server, of the first of these that can be had
     POST kind/name/actions/action {body}    {}
     PUT kind/name {body}        the object
     DELETE kind/name            {}; it is gone

@@ -41,6 +41,7 @@ class Objects:
         self._client, self._cluster = client, cluster
         self._lists: dict[str, list[dict[str, Any]]] = {}
         self._ids: dict[tuple[str, str], int] = {}  # of ours; an id never changes
+        self._servers: dict[str, dict[str, Any]] = {}  # as last listed, and those made since
 
     def listed(self, kind: str) -> list[dict[str, Any]]:
         """All objects of a kind, ours or not; asked for anew only after a write."""
@@ -48,13 +49,26 @@ class Objects:
             raise EndpointError(f"cannot list {kind[:40]!r}: there are {', '.join((*OBJECTS, *CATALOGUE))}")
         if kind not in self._lists:
             self._lists[kind] = self._client.every(kind)
+            if kind == "servers":
+                self._servers = {one["name"]: one for one in self._lists[kind]}
         return self._lists[kind]
+
+    def locations(self, pool: str) -> list[str]:
+        """The location of each server of a pool of ours, without asking for those that this run made."""
+        wanted = labels(self._cluster, pool)
+        there = [one for one in self._servers.values() if wanted.items() <= (one.get("labels") or {}).items()]
+        return [one["location"]["name"] for one in there]
 
     def created(self, kind: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """The new object once it is ready. One of ours that has the name already is taken over, as it is."""
         if kind not in OBJECTS or not ours(body.get("labels") or {}, self._cluster):
             raise EndpointError(f"cannot create {kind[:40]!r} without the labels {labels(self._cluster)}")
-        name, what = str(body["name"]), f"create {kind[:-1]} {body['name']}"
+        found = self._created(kind, str(body["name"]), body)
+        if kind == "servers":
+            self._servers[found["name"]] = found
+        return found
+
+    def _created(self, kind: str, name: str, body: Mapping[str, Any]) -> dict[str, Any]:
         try:
             answer = self._client.call("POST", f"/{kind}", self._numbers(body))
         except (ApiError, UnansweredError) as error:
@@ -64,7 +78,7 @@ class Objects:
         finally:
             self._changed()
         self._ids[kind, name] = answer[kind[:-1]]["id"]
-        self._client.ended(what, answer)
+        self._client.ended(f"create {kind[:-1]} {name}", answer)
         return dict(answer[kind[:-1]])  # not the rest: it may have a root password
 
     def put(self, kind: str, name: str, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -94,7 +108,9 @@ class Objects:
             self._gone(kind, name)
             return
         if not ours(found.get("labels") or {}, self._cluster) or found["name"] != name:
-            raise EndpointError(f"cannot delete {kind}/{name}: found it without our labels meanwhile; plan again")
+            raise EndpointError(
+                f"cannot delete {kind}/{name}: found it renamed, or without our labels, meanwhile; plan again"
+            )
         answer = self._write("DELETE", f"/{kind}/{number}", None)
         self._gone(kind, name)
         self._client.ended(f"delete {kind}/{name}", answer)
@@ -162,6 +178,8 @@ class Objects:
 
     def _gone(self, kind: str, name: str) -> None:
         self._ids.pop((kind, name), None)
+        if kind == "servers":
+            self._servers.pop(name, None)
 
     def _numbers(self, value: Any, kind: str = "") -> Any:
         """`value` with the id of each object of ours in place of its name."""
