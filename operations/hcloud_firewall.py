@@ -30,14 +30,15 @@ class Rule:
     @property
     def api(self) -> dict[str, Any]:
         """As the API has it."""
-        return {
+        wanted = {
             "direction": self.direction,
             "protocol": self.protocol,
+            "port": self.port,
             "source_ips": sorted(self.sources),
             "destination_ips": sorted(self.destinations),
-            **({"port": self.port} if self.port else {}),
-            **({"description": self.description} if self.description else {}),
+            "description": self.description,
         }
+        return {key: value for key, value in wanted.items() if value}
 
 
 @dataclass(frozen=True)

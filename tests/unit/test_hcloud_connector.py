@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +16,7 @@ from urllib3.exceptions import MaxRetryError, NewConnectionError
 from tests.unit.hcloud_answers import OURS, TOKEN, action, listed, made, pages, ran, refused
 from unterbau.connectors import hcloud_client
 from unterbau.connectors.endpoint import EndpointError
+from unterbau.connectors.hcloud import HcloudConnector
 from unterbau.connectors.hcloud_client import CloudClient, Quota
 from unterbau.secrets.hidden import Hidden
 
@@ -401,3 +405,10 @@ def test_prices_are_asked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
     one.disconnect()
     assert ran(one, "GET pricing")[0]
     assert len(api.calls) == 2
+
+
+def test_pyinfra_finds_the_connector() -> None:
+    root = Path(__file__).parent.parent.parent
+    found = tomllib.loads((root / "pyproject.toml").read_text())["project"]["entry-points"]["pyinfra.connectors"]
+    module, _, name = found["hcloud"].partition(":")
+    assert getattr(import_module(module), name) is HcloudConnector
