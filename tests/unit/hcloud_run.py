@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from inspect import signature
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -166,7 +167,8 @@ def ran(cloud: Cloud, operation: Callable[..., Any], *arguments: Any, **more: An
     """Run it. A refused one does nothing."""
     host = Host(cloud)
     with ctx_host.use(host), recording() as record:
-        commands = list(operation._inner(*arguments, cluster=CLUSTER, **more))  # type: ignore[attr-defined]
+        cluster = {"cluster": CLUSTER} if "cluster" in signature(operation._inner).parameters else {}  # type: ignore[attr-defined]
+        commands = list(operation._inner(*arguments, **cluster, **more))  # type: ignore[attr-defined]
         one = Ran(record, host.noops)
         for command in commands if not one.refused else ():
             if not isinstance(command, StringCommand):

@@ -17,6 +17,7 @@ from operations import (
     hcloud_network,
     hcloud_placement_group,
     hcloud_primary_ip,
+    hcloud_quota,
     hcloud_server,
     hcloud_ssh_key,
     hcloud_volume,
@@ -511,3 +512,13 @@ def test_a_hundred_and_twenty_servers_cost_pages_only(cloud: Cloud) -> None:
     assert plan.noops == ["nothing of ours is left over"]
     assert cloud.asked.count("GET /servers") == 3
     assert len(cloud.asked) == 2 + len(KINDS) + cloud.asked.count("GET /primary_ips") - 1
+
+
+@pytest.mark.parametrize(("limit", "passed"), [(3, True), (2, False)])
+def test_room_is_asked_for_before_anything_is_made(cloud: Cloud, limit: int, passed: bool) -> None:
+    whole(cloud)
+    declared = {"servers": ["prod-servers-1", "prod-servers-2", "prod-servers-3"], "firewalls": ["prod-servers"]}
+    more = {"limits": {"servers": limit}, "addresses": {"prod-servers-3": 2}}
+    done = ran(cloud, hcloud_quota.enough, declared, **more)
+    found = {rule.arithmetic.partition(":")[0]: rule.passed for rule in done.said.rules}
+    assert found == {"servers": passed, "primary ips": True}
