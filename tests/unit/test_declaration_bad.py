@@ -2,7 +2,7 @@
 
 `base: vault` lays tests/bad/base_vault over it first: endpoints, secrets, everything that is kept in Vault; `base:
 storage` in the same way five nodes with object storage, buckets and their users, and `base: k3s` a cluster with objects
-in it and a bucket for its snapshots.
+in it and a bucket for its snapshots; `base: cloud` a project of Hetzner Cloud with pools beside the nodes.
 """
 
 from __future__ import annotations
@@ -76,6 +76,11 @@ def test_the_base_with_k3s_is_good_too(base: Path) -> None:
     edit(base, {"base": "k3s", "edits": []})
     kinds = ["SecretStore", "S3Endpoint", "KubernetesEndpoint"]
     assert [type(one).__name__ for one in load("demo", base).endpoints] == kinds
+
+
+def test_the_base_with_a_cloud_is_good_too(base: Path) -> None:
+    edit(base, {"base": "cloud", "edits": []})
+    assert [type(one).__name__ for one in load("demo", base).endpoints] == ["SecretStore", "CloudProject"]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda path: path.stem)

@@ -1,5 +1,18 @@
 """The typed values that inventories and group data are made of."""
 
+from unterbau.declaration.cloud import (
+    CloudFloatingIp,
+    CloudNetwork,
+    CloudPrimaryIp,
+    CloudProject,
+    CloudRoute,
+    CloudSshKey,
+    CloudSubnet,
+    CloudVolume,
+)
+from unterbau.declaration.cloud_firewall import CloudFirewall, FirewallRule
+from unterbau.declaration.cloud_load_balancer import HealthCheck, LoadBalancer, LoadBalancerService
+from unterbau.declaration.cloud_pool import NodePool, PoolVolume
 from unterbau.declaration.endpoint import Endpoint, KubernetesEndpoint, SecretStore, VaultEndpoint, endpoints
 from unterbau.declaration.flow import Flow, flows_of
 from unterbau.declaration.k3s import K3s, K3sDatastore, NodeLabel, NodeTaint, RegistryMirror
@@ -66,15 +79,17 @@ from unterbau.declaration.vault import (
 )
 
 __all__ = [
-    "AppRole", "Bucket", "BucketStatement", "CertificateAuthority", "Container", "ContainerPort", "CorsRule",
-    "DeclarationError", "Endpoint", "Environment", "Flow", "Journal", "K3s", "K3sDatastore", "Kernel",
-    "KubernetesAuth", "KubernetesConfigMap", "KubernetesCronJob", "KubernetesDeployment", "KubernetesEndpoint",
-    "KubernetesManifest", "KubernetesNamespace", "KubernetesNetworkPolicy", "KubernetesRole", "KubernetesSecret",
-    "KubernetesService", "KubernetesServiceAccount", "KvEntry", "LifecycleRule", "Network", "Node", "NodeLabel",
-    "NodeTaint", "ObjectStorage", "Operator", "Password", "Pki", "PolicyPort", "PolicyRule", "PostgresqlLogin",
-    "PostgresqlServer", "Probe", "Problem", "PublicKeyFile", "RandomKey", "RegistryMirror", "S3Endpoint", "S3Group",
-    "S3Policy", "S3ServiceAccount", "S3Statement", "S3User", "Secret", "SecretRef", "SecretStore", "SecurityUpgrades",
-    "ServicePort", "SshServer", "StoragePool", "TimeSync", "VaultDatabase", "VaultDatabaseRole", "VaultEndpoint",
-    "VaultMount", "VaultPolicy", "VaultServer", "VaultStaticRole", "Volume", "buckets_of", "collecting", "endpoints",
-    "flows_of", "hosts", "kernel_of", "load", "public_key_file", "secrets_of",
+    "AppRole", "Bucket", "BucketStatement", "CertificateAuthority", "CloudFirewall", "CloudFloatingIp", "CloudNetwork",
+    "CloudPrimaryIp", "CloudProject", "CloudRoute", "CloudSshKey", "CloudSubnet", "CloudVolume", "Container",
+    "ContainerPort", "CorsRule", "DeclarationError", "Endpoint", "Environment", "FirewallRule", "Flow", "HealthCheck",
+    "Journal", "K3s", "K3sDatastore", "Kernel", "KubernetesAuth", "KubernetesConfigMap", "KubernetesCronJob",
+    "KubernetesDeployment", "KubernetesEndpoint", "KubernetesManifest", "KubernetesNamespace",
+    "KubernetesNetworkPolicy", "KubernetesRole", "KubernetesSecret", "KubernetesService", "KubernetesServiceAccount",
+    "KvEntry", "LifecycleRule", "LoadBalancer", "LoadBalancerService", "Network", "Node", "NodeLabel", "NodePool",
+    "NodeTaint", "ObjectStorage", "Operator", "Password", "Pki", "PolicyPort", "PolicyRule", "PoolVolume",
+    "PostgresqlLogin", "PostgresqlServer", "Probe", "Problem", "PublicKeyFile", "RandomKey", "RegistryMirror",
+    "S3Endpoint", "S3Group", "S3Policy", "S3ServiceAccount", "S3Statement", "S3User", "Secret", "SecretRef",
+    "SecretStore", "SecurityUpgrades", "ServicePort", "SshServer", "StoragePool", "TimeSync", "VaultDatabase",
+    "VaultDatabaseRole", "VaultEndpoint", "VaultMount", "VaultPolicy", "VaultServer", "VaultStaticRole", "Volume",
+    "buckets_of", "collecting", "endpoints", "flows_of", "hosts", "kernel_of", "load", "public_key_file", "secrets_of",
 ]  # fmt: skip

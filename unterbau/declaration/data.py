@@ -7,6 +7,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from unterbau.declaration.base import Declaration
+from unterbau.declaration.cloud import CloudFloatingIp, CloudNetwork, CloudPrimaryIp, CloudSshKey, CloudVolume
+from unterbau.declaration.cloud_firewall import CloudFirewall
+from unterbau.declaration.cloud_load_balancer import LoadBalancer
+from unterbau.declaration.cloud_pool import NodePool
 from unterbau.declaration.explain import near
 from unterbau.declaration.fields import repeated
 from unterbau.declaration.flow import Flow, is_flows
@@ -85,19 +89,35 @@ OPTIONAL_SEVERAL: dict[str, type[Declaration]] = {
     "kubernetes_cron_jobs": KubernetesCronJob,
     "kubernetes_manifests": KubernetesManifest,
 }
+# Only cloud projects read these.
+CLOUD: dict[str, type[Declaration]] = {
+    "cloud_networks": CloudNetwork,
+    "cloud_ssh_keys": CloudSshKey,
+    "cloud_firewalls": CloudFirewall,
+    "node_pools": NodePool,
+    "cloud_load_balancers": LoadBalancer,
+    "cloud_volumes": CloudVolume,
+    "cloud_primary_ips": CloudPrimaryIp,
+    "cloud_floating_ips": CloudFloatingIp,
+}
 # Names that several layers add to, each under a name of its own.
 UNITED: dict[Callable[[str], bool], type[Declaration]] = {is_flows: Flow, is_secrets: Secret, is_buckets: Bucket}
 DELETIONS, S3_DELETIONS = "vault_deletions", "s3_deletions"
 KUBERNETES_DELETIONS, K3S_REMOVED = "kubernetes_deletions", "k3s_removed"
+CLOUD_DELETIONS = "cloud_deletions"
 KNOWN = (
-    *REQUIRED, *OPTIONAL_ONE, *OPTIONAL_SEVERAL, DELETIONS, S3_DELETIONS, KUBERNETES_DELETIONS, K3S_REMOVED,
-    "flows", "secrets", "buckets",
+    *REQUIRED, *OPTIONAL_ONE, *OPTIONAL_SEVERAL, *CLOUD, DELETIONS, S3_DELETIONS, KUBERNETES_DELETIONS, K3S_REMOVED,
+    CLOUD_DELETIONS, "flows", "secrets", "buckets",
 )  # fmt: skip
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+")
 _DELETION = re.compile(r"[a-z-]+/[A-Za-z0-9._/-]+")
 _NODE = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")
 # A namespace is left out where the kind has none: Namespace/old.
 _KUBERNETES_DELETION = re.compile(r"[A-Z][A-Za-z0-9]*(/[a-z0-9-]+)?/[a-z0-9][a-z0-9.:-]*")
+_CLOUD_DELETION = re.compile(
+    r"(server|network|ssh-key|placement-group|firewall|load-balancer|volume|primary-ip|floating-ip)/[a-z0-9-]+"
+    r"|(subnet|route)/[a-z0-9-]+/[0-9.]+/[0-9]+"
+)
 _S3_DELETION = re.compile(r"(bucket|policy|group|user|service-account)/[A-Za-z0-9._-]+")
 
 
@@ -130,7 +150,7 @@ def _one(name: str) -> type[Declaration] | None:
 
 def _several(name: str) -> type[Declaration] | None:
     united = (kind for is_one, kind in UNITED.items() if is_one(name))
-    return next(united, (SEVERAL | OPTIONAL_SEVERAL).get(name))
+    return next(united, (SEVERAL | OPTIONAL_SEVERAL | CLOUD).get(name))
 
 
 def _of(field: str, value: Any, kind: type[Declaration]) -> Iterator[tuple[str, str, str]]:
@@ -173,6 +193,11 @@ _TEXTS = {
         _KUBERNETES_DELETION,
         "Kind/namespace/an-object",
         "kind, namespace and name of what may be deleted: CronJob/team/old, or Namespace/old",
+    ),
+    CLOUD_DELETIONS: (
+        _CLOUD_DELETION,
+        "kind/an-object",
+        "kind and name of what may be deleted: server/prod-servers-3, subnet/main/10.0.1.0/24",
     ),
     K3S_REMOVED: (_NODE, "a-node", "the name of a node that leaves the cluster, or has left it"),
 }

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from unterbau.declaration.base import Declaration
+from unterbau.declaration.cloud import CloudProject
 from unterbau.declaration.fields import FilePath, Group, Port, Slug
 from unterbau.declaration.problems import Inert
 from unterbau.declaration.storage import S3Endpoint
@@ -37,10 +38,13 @@ class KubernetesEndpoint(Declaration):
     port: Port = Field(6443, description="where their API listens")
 
 
-Endpoint = SecretStore | VaultEndpoint | S3Endpoint | KubernetesEndpoint
+Endpoint = SecretStore | VaultEndpoint | S3Endpoint | KubernetesEndpoint | CloudProject
 CONNECTORS: dict[type[Declaration], str] = {
     SecretStore: "store", VaultEndpoint: "vault", S3Endpoint: "s3", KubernetesEndpoint: "kubernetes",
+    CloudProject: "hcloud",
 }  # fmt: skip
+# What a host's declaration is called in its data: its connector's name, but where several clouds may share it.
+DATA_NAMES: dict[type[Declaration], str] = {**CONNECTORS, CloudProject: "cloud"}
 
 
 _KINDS = " or ".join(f"{kind.__name__}(…)" for kind in CONNECTORS)
@@ -48,7 +52,7 @@ _KINDS = " or ".join(f"{kind.__name__}(…)" for kind in CONNECTORS)
 
 def endpoints(*declared: Endpoint) -> list[tuple[str, dict[str, Any]]]:
     """A group of an inventory whose hosts are no nodes; each has its declaration as the data
-    `store`, `vault`, `s3` or `kubernetes`."""
+    `store`, `vault`, `s3`, `kubernetes` or `cloud`."""
     return [_host(one) for one in declared]
 
 
@@ -57,5 +61,4 @@ def _host(one: Any) -> Any:
         return one
     if type(one) not in CONNECTORS:
         raise TypeError(f"endpoints() takes {_KINDS}, not {type(one).__name__}")
-    connector = CONNECTORS[type(one)]
-    return f"@{connector}/{one.name}", {connector: one}
+    return f"@{CONNECTORS[type(one)]}/{one.name}", {DATA_NAMES[type(one)]: one}

@@ -7,7 +7,7 @@ from typing import Any
 
 from unterbau.declaration.base import Declaration
 from unterbau.declaration.data import wrong
-from unterbau.declaration.endpoint import CONNECTORS, Endpoint
+from unterbau.declaration.endpoint import DATA_NAMES, Endpoint
 from unterbau.declaration.flow import CONTROLLERS, PODS
 from unterbau.declaration.masking import shown
 from unterbau.declaration.node import CONNECTION, Node
@@ -28,7 +28,7 @@ def read_groups(source: Source, collector: Collector) -> tuple[dict[str, list[En
         collector.problems.extend(problems)
         if not isinstance(value, list):
             continue
-        found = [] if problems else [_endpoint(entry) for entry in value]
+        found = [] if problems else [endpoint_of(entry) for entry in value]
         if found and all(found):
             endpoints += [one for one in found if one]
         else:
@@ -36,10 +36,11 @@ def read_groups(source: Source, collector: Collector) -> tuple[dict[str, list[En
     return groups, endpoints
 
 
-def _endpoint(entry: Any) -> Endpoint | None:
+def endpoint_of(entry: Any) -> Endpoint | None:
+    """The declaration that an entry of a group stands for; None if it is a node's, or no entry."""
     match entry:
         case (str(), dict() as data):
-            return next((data[key] for kind, key in CONNECTORS.items() if isinstance(data.get(key), kind)), None)
+            return next((data[key] for kind, key in DATA_NAMES.items() if isinstance(data.get(key), kind)), None)
     return None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from unterbau.declaration.inventory import read_groups
 from unterbau.declaration.node import Node
 from unterbau.declaration.problems import Collector, DeclarationError, Problem, collecting
 from unterbau.declaration.source import Source, assigned, execute
-from unterbau.declaration.view import View
+from unterbau.declaration.view import View, groups_of_pools
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,9 @@ def _read(path: Path, root: Path, collector: Collector) -> View:
     inventory = execute(path, f"inventory {path.stem}", collector)
     groups, endpoints = read_groups(inventory, collector)
     sources = [execute(file, f"group data {file.stem}", collector) for file in _group_data_files(path, root)]
+    known = {*groups, *groups_of_pools((source.names for source in sources), collector)}
     for source in sources:
-        collector.problems.extend([*data.check(source), *_unknown_group(source, path, groups)])
+        collector.problems.extend([*data.check(source), *_unknown_group(source, path, known)])
     return View.of(inventory, groups, sources, collector, endpoints)
 
 
@@ -71,8 +72,8 @@ def _group_data_files(path: Path, root: Path) -> list[Path]:
     return [file for folder in folders for file in sorted(folder.glob("*.py"))]
 
 
-def _unknown_group(source: Source, path: Path, groups: Mapping[str, Any]) -> list[Problem]:
-    """A group data file that no inventory has a group for is a misspelt name: its values would count for nobody."""
+def _unknown_group(source: Source, path: Path, groups: Collection[str]) -> list[Problem]:
+    """A group data file that no inventory or pool has a group for is a misspelt name: its values count for nobody."""
     name = source.path.stem
     others = sorted(path.parent.glob("*.py"))
     known = {

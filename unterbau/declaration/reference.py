@@ -9,6 +9,19 @@ from typing import Any
 from pydantic.fields import FieldInfo
 
 from unterbau.declaration.base import Declaration
+from unterbau.declaration.cloud import (
+    CloudFloatingIp,
+    CloudNetwork,
+    CloudPrimaryIp,
+    CloudProject,
+    CloudRoute,
+    CloudSshKey,
+    CloudSubnet,
+    CloudVolume,
+)
+from unterbau.declaration.cloud_firewall import CloudFirewall, FirewallRule
+from unterbau.declaration.cloud_load_balancer import HealthCheck, LoadBalancer, LoadBalancerService
+from unterbau.declaration.cloud_pool import NodePool, PoolVolume
 from unterbau.declaration.endpoint import KubernetesEndpoint, SecretStore, VaultEndpoint
 from unterbau.declaration.explain import unit_of
 from unterbau.declaration.flow import Flow
@@ -128,6 +141,21 @@ TYPES: tuple[tuple[str, type[Declaration]], ...] = (
     ("`ingress` and `egress` of a KubernetesNetworkPolicy", PolicyRule),
     ("`ports` of a PolicyRule", PolicyPort),
     ("a tuple under `kubernetes_manifests`", KubernetesManifest),
+    ("in `endpoints(…)` of an inventory", CloudProject),
+    ("a tuple under `cloud_networks`", CloudNetwork),
+    ("`subnets` of a CloudNetwork", CloudSubnet),
+    ("`routes` of a CloudNetwork", CloudRoute),
+    ("a tuple under `cloud_ssh_keys`", CloudSshKey),
+    ("a tuple under `cloud_firewalls`", CloudFirewall),
+    ("`rules` of a CloudFirewall", FirewallRule),
+    ("a tuple under `node_pools`", NodePool),
+    ("`volumes` of a NodePool", PoolVolume),
+    ("a tuple under `cloud_load_balancers`", LoadBalancer),
+    ("`services` of a LoadBalancer", LoadBalancerService),
+    ("`health_check` of a LoadBalancerService", HealthCheck),
+    ("a tuple under `cloud_volumes`", CloudVolume),
+    ("a tuple under `cloud_primary_ips`", CloudPrimaryIp),
+    ("a tuple under `cloud_floating_ips`", CloudFloatingIp),
 )
 _WORDS = {
     "HostName": "host name", "DomainName": "domain name", "Address": "IPv4 address", "Cidr": "IPv4 CIDR",
@@ -167,6 +195,16 @@ _WORDS = {
     "HttpPath": "path", "ServicePorts": "ports", "PolicyRules": "rules", "Cidr | None": "IPv4 CIDR",
     "PolicyPorts": "ports", "Text | None": "text",
     "dict[ValueName, Plain]": "dict",
+    "CloudName": "name", "CloudNameOrNone": "name", "CloudNames": "names", "ApiUrl": "URL", "Limits": "dict",
+    "NetworkCidr": "IPv4 CIDR", "SubnetCidr": "IPv4 CIDR", "Destination": "IPv4 CIDR", "Zone": "text",
+    "SubnetKind": "text", "Subnets": "subnets", "Routes": "routes", "CloudLabels": "dict",
+    "PublicKey": "public key", "Location": "text", "Locations": "locations", "FileSystem": "text", "IpVersion": "text",
+    "ReverseDns": "domain name",
+    "PoolGroup": "short name", "PoolGroups": "groups", "ServerTypes": "server types", "ImageName": "image",
+    "Placement": "text", "PoolVolumes": "volumes", "Direction": "text", "FirewallProtocol": "text",
+    "RulePorts": "ports", "AnyCidrs": "CIDRs", "Description": "text", "FirewallRules": "rules", "Balanced": "text",
+    "CheckPath": "path", "StatusCodes": "texts", "Port | None": "port", "MaybeCheck": "a check",
+    "BalancerType": "text", "PoolNames": "names", "BalancerServices": "services", "Algorithm": "text",
 }  # fmt: skip
 
 

@@ -11,6 +11,9 @@ from unterbau.declaration.explain import near
 from unterbau.declaration.fields import repeated
 from unterbau.declaration.node import Network, Node
 from unterbau.declaration.problems import Problem
+from unterbau.declaration.rules_cloud import cloud_rules
+from unterbau.declaration.rules_cloud_firewall import cloud_firewall_rules
+from unterbau.declaration.rules_cloud_network import cloud_network_rules
 from unterbau.declaration.rules_flows import flow_rules
 from unterbau.declaration.rules_k3s import k3s_rules
 from unterbau.declaration.rules_k3s_flows import k3s_flow_rules
@@ -28,11 +31,11 @@ SERVERS = "servers"
 
 def all_problems(view: View) -> list[Problem]:
     """What every rule finds."""
-    return [
-        problem
-        for rule in (*_RULES, *flow_rules, *vault_rules, *s3_rules, *k3s_rules, *k3s_flow_rules, *kubernetes_rules)
-        for problem in rule(view)
-    ]
+    every = (
+        *_RULES, *flow_rules, *vault_rules, *s3_rules, *k3s_rules, *k3s_flow_rules, *kubernetes_rules, *cloud_rules,
+        *cloud_network_rules, *cloud_firewall_rules,
+    )  # fmt: skip
+    return [problem for rule in every for problem in rule(view)]
 
 
 def node_names_once(view: View) -> Iterator[Problem]:
@@ -100,7 +103,7 @@ def members_once(view: View) -> Iterator[Problem]:
 def servers_odd(view: View) -> Iterator[Problem]:
     """Raft majority, n//2+1: an even member adds a vote to win and no loss to survive. Source: etcd FAQ."""
     count = len(view.groups.get(SERVERS, ()))
-    if SERVERS not in view.inventory.lines and view.inventory.complete:
+    if SERVERS not in view.inventory.lines and SERVERS not in view.groups and view.inventory.complete:
         yield view.here(SERVERS, "no group of this name", "servers = hosts(Node(…), …): they hold the cluster's state")
     elif count and count % 2 == 0 and view.inventory.complete:
         quorum, survives = count // 2 + 1, (count - 1) // 2

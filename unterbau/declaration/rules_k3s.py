@@ -114,7 +114,7 @@ def endpoint_fits(view: View) -> Iterator[Problem]:
     found = [one for one, _ in clusters(view)]
     apis = [one for one in view.endpoints if isinstance(one, KubernetesEndpoint) and view.collector.valid(one)]
     for api in apis:
-        if not found and view.readable and not _anywhere(view, "k3s"):
+        if not found and view.readable and not view.anywhere("k3s"):
             said = f"k3s in group_data/all.py or group_data/{view.inventory.path.stem}.py"
             yield view.here("k3s", "nothing for all nodes", said)
         for cluster in found[:1]:
@@ -127,10 +127,6 @@ def endpoint_fits(view: View) -> Iterator[Problem]:
     stores = [one for one in view.endpoints if isinstance(one, SecretStore)]
     for cluster in found[:1] if view.inventory.complete and not stores else ():
         yield view.at(cluster, "token", "no SecretStore", "endpoints(SecretStore(…)) in a group of the inventory too")
-
-
-def _anywhere(view: View, name: str) -> bool:
-    return any(name in data for data in view.data.values())
 
 
 def tokens_apart(view: View) -> Iterator[Problem]:

@@ -76,7 +76,7 @@ def endpoint_members(view: View) -> Iterator[Problem]:
         elif pools and one.members not in pools:
             yield view.at(one, "members", repr(one.members), f"the nodes of a pool: {', '.join(dict.fromkeys(pools))}")
         for name in () if layouts or not view.readable else ("object_storage", "pki"):
-            if not any(name in data for data in view.data.values()):
+            if not view.anywhere(name):
                 allowed = f"{name} in group_data/all.py or group_data/{view.inventory.path.stem}.py"
                 yield view.here(name, "nothing for all nodes", allowed)
     for layout in layouts if view.inventory.complete else ():

@@ -11,6 +11,7 @@ from unterbau.declaration.explain import near
 from unterbau.declaration.fields import repeated
 from unterbau.declaration.postgresql import PostgresqlServer
 from unterbau.declaration.problems import Inert, Problem
+from unterbau.declaration.rules_cloud import cloud_secrets
 from unterbau.declaration.rules_k3s import k3s_secrets
 from unterbau.declaration.rules_kubernetes import kubernetes_secrets
 from unterbau.declaration.rules_s3 import s3_secrets
@@ -36,7 +37,8 @@ def _of(view: View, kind: type[Any]) -> list[Any]:
 
 def _secrets(view: View) -> dict[str, Secret]:
     """By name, also those with a problem of their own: whoever names one of these has made no mistake."""
-    return {str(secret.name): secret for data in view.data.values() for secret in _tuples_only(data)}
+    every = (*view.data.values(), *view.endpoint_data.values())
+    return {str(secret.name): secret for data in every for secret in _tuples_only(data)}
 
 
 def _tuples_only(data: Any) -> tuple[Secret, ...]:
@@ -63,7 +65,7 @@ def vault_members(view: View) -> Iterator[Problem]:
         members = view.groups.get(vault.members)
         if members is None:
             yield view.at(vault, "members", repr(vault.members), f"a group of nodes{near(vault.members, view.groups)}")
-        elif len(members) % 2 == 0:
+        elif members and len(members) % 2 == 0:  # a pool's are there after the cloud stage
             yield view.at(vault, "members", f"{len(members)} members", "an odd number of members")
 
 
@@ -79,7 +81,7 @@ def vault_needs(view: View) -> Iterator[Problem]:
         if not vaults and not _of(view, SecretStore) and view.inventory.complete:
             yield view.here(POSTGRESQL, "no SecretStore", "endpoints(SecretStore(…)) in a group of the inventory")
     for name in dict.fromkeys(wanted) if view.readable else ():
-        if not any(name in data for data in view.data.values()):
+        if not view.anywhere(name):
             allowed = f"{name} in group_data/all.py or group_data/{view.inventory.path.stem}.py"
             yield view.here(name, "nothing for all nodes", allowed)
 
@@ -114,6 +116,7 @@ def _names_of_secrets(view: View) -> Iterator[tuple[Declaration, str, str]]:
     yield from s3_secrets(view)
     yield from k3s_secrets(view)
     yield from kubernetes_secrets(view)
+    yield from cloud_secrets(view)
 
 
 def _named_by(one: Declaration) -> Iterator[tuple[Declaration, str, str]]:

@@ -67,7 +67,8 @@ def _user(name: str) -> str:
     return name
 
 
-def _key(value: object) -> object:
+def public_key_or_file(value: object) -> object:
+    """A key's line, or the file that it lies in."""
     if isinstance(value, PublicKeyFile):
         return value
     if not isinstance(value, str):
@@ -86,7 +87,7 @@ def _once(keys: tuple[str | PublicKeyFile, ...]) -> tuple[str | PublicKeyFile, .
 
 
 Account = Annotated[UserName, AfterValidator(_user)]
-Keys = Annotated[Some[Annotated[str | PublicKeyFile, BeforeValidator(_key)]], AfterValidator(_once)]
+Keys = Annotated[Some[Annotated[str | PublicKeyFile, BeforeValidator(public_key_or_file)]], AfterValidator(_once)]
 
 
 class Operator(Declaration):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from unterbau.declaration.base import Declaration
+from unterbau.declaration.cloud import CloudProject
+from unterbau.declaration.cloud_pool import NodePool
 from unterbau.declaration.data import known
 from unterbau.declaration.endpoint import Endpoint
-from unterbau.declaration.inventory import Entry
+from unterbau.declaration.inventory import Entry, endpoint_of
 from unterbau.declaration.node import Node
 from unterbau.declaration.problems import Collector, Place, Problem
 from unterbau.declaration.source import Source
@@ -19,7 +21,7 @@ from unterbau.declaration.source import Source
 @dataclass(frozen=True)
 class View:
     """`nodes` are all declarations of one, in order; `unknown` are names that mean nothing; `readable` is True when
-    every file is Python."""
+    every file is Python; `endpoint_data` is what each endpoint reads."""
 
     inventory: Source
     nodes: Sequence[Node]
@@ -29,6 +31,7 @@ class View:
     unknown: frozenset[str]
     readable: bool
     endpoints: Sequence[Endpoint] = ()
+    endpoint_data: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -54,7 +57,10 @@ class View:
             data[str(node.name)].update(host_data)
         unknown = frozenset(name for source in sources for name in source.names if not known(name))
         readable = all(s.readable for s in (inventory, *sources))
-        return cls(inventory, nodes, all_groups, data, c, unknown, readable, endpoints)
+        of_endpoints = _of_endpoints(inventory, merged)
+        for group in groups_of_pools(of_endpoints.values(), c):
+            all_groups.setdefault(group, ())
+        return cls(inventory, nodes, all_groups, data, c, unknown, readable, endpoints, of_endpoints)
 
     @property
     def label(self) -> str:
@@ -79,6 +85,17 @@ class View:
         found = {id(one): one for values, _ in self.values(name) if isinstance(values, tuple) for one in values}
         return [one for one in found.values() if isinstance(one, Declaration) and self.collector.valid(one)]
 
+    def of_clouds(self, name: str) -> list[Any]:
+        """Every valid declaration under a tuple's data name that a cloud project reads: nodes read none of these."""
+        clouds = [one.name for one in self.endpoints if isinstance(one, CloudProject)]
+        tuples = [self.endpoint_data.get(cloud, {}).get(name) for cloud in clouds]
+        found = {id(one): one for values in tuples if isinstance(values, tuple) for one in values}
+        return [one for one in found.values() if isinstance(one, Declaration) and self.collector.valid(one)]
+
+    def anywhere(self, name: str) -> bool:
+        """Whether some node reads this name; True as well while there are none, for theirs may be another file."""
+        return not self.data or any(name in data for data in self.data.values())
+
     def names(self, name: str) -> list[str]:
         """Names under a tuple's data name, also of declarations with a problem of their own."""
         tuples = [data[name] for data in self.data.values() if isinstance(data.get(name), tuple)]
@@ -98,6 +115,23 @@ class View:
         """Folder, file and line of a declaration, to be pointed at."""
         place = self.collector.place(thing)
         return f"{'/'.join(Path(place.file).parts[-2:])}:{place.line}" if place else "elsewhere"
+
+
+def _of_endpoints(inventory: Source, merged: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """{endpoint: its data}: endpoints are in groups as well, in those of their own kind."""
+    lists = {group: value for group, value in inventory.names.items() if isinstance(value, list)}
+    groups = {group: tuple(str(one.name) for one in map(endpoint_of, value) if one) for group, value in lists.items()}
+    every = tuple(dict.fromkeys(name for members in groups.values() for name in members))
+    order = ["all", *groups, inventory.path.stem]
+    groups |= {"all": every, inventory.path.stem: every}
+    return {name: _merge(name, order, groups, merged) for name in every}
+
+
+def groups_of_pools(every: Iterable[Mapping[str, Any]], c: Collector) -> list[str]:
+    """Groups whose nodes a cloud has, or will have, by the data of files or hosts."""
+    tuples = [data.get("node_pools") for data in every]
+    pools = [one for values in tuples if isinstance(values, tuple) for one in values if isinstance(one, NodePool)]
+    return list(dict.fromkeys(group for pool in pools if c.valid(pool) for group in pool.inventory_groups))
 
 
 def _merge(

@@ -1,0 +1,136 @@
+"""What is ours in a Hetzner Cloud project and no longer declared: named by a rule, deleted where that is allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pyinfra import host
+from pyinfra.api import StringCommand, operation
+
+from facts.hcloud import Firewalls, Networks, PlacementGroups, Servers, SshKeys
+from facts.hcloud_asset import FloatingIps, PrimaryIps, Volumes
+from facts.hcloud_load_balancer import LoadBalancers
+from operations import hcloud_object as kinds
+from operations.config_file import Commands
+from operations.hcloud_firewall import resources, selectors
+from operations.hcloud_object import Kind, act, by_name, call, protect
+from operations.owned import RULE
+from unterbau import changes
+from unterbau.domain.cloud_labels import ours
+from unterbau.domain.unknown import Unknown
+
+DELETIONS = "cloud_deletions"
+# Each before what it stands on.
+ORDER = (
+    (kinds.LOAD_BALANCER, LoadBalancers),
+    (kinds.FLOATING_IP, FloatingIps),
+    (kinds.VOLUME, Volumes),
+    (kinds.SERVER, Servers),
+    (kinds.PRIMARY_IP, PrimaryIps),
+    (kinds.FIREWALL, Firewalls),
+    (kinds.PLACEMENT_GROUP, PlacementGroups),
+    (kinds.NETWORK, Networks),
+    (kinds.SSH_KEY, SshKeys),
+)
+
+
+@dataclass(frozen=True)
+class _Left:
+    """One object of ours that nobody declares."""
+
+    kind: Kind
+    found: Mapping[str, Any]
+    goes: str  # what is lost with it
+
+    @property
+    def name(self) -> str:
+        """As an allowance names it."""
+        return f"{self.kind.name}/{self.found['name']}"
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.goes})" if self.goes else self.name
+
+
+@operation()
+def exactly(
+    declared: Mapping[str, Sequence[str]],
+    *,
+    cluster: str,
+    deletions: Sequence[str] = (),
+    costs: Mapping[str, str] | None = None,
+) -> Commands:
+    """Nothing of ours is in the project but what is declared. After all that creates: it may stand on what goes.
+
+    Args:
+        declared: {kind: names}; a kind is "server", "network", "placement_group" …
+        cluster: whose objects are looked at; those without its labels are nobody's affair here.
+        deletions: "<kind>/<name>" of those that may be deleted, with all that is on them.
+        costs: {"<kind>/<name>": what it costs a month, as the plan shows it}.
+    """
+    left = []
+    for kind, fact in ORDER:
+        found = host.get_fact(fact)
+        if isinstance(found, Unknown):
+            yield from changes.refuse(
+                f"cannot see what of {kind.path} is left over: {host.name} could not be read; see the error above"
+            )
+            return
+        left += [
+            _Left(kind, one, _goes(kind, one, costs or {}))
+            for name, one in sorted(by_name(found).items())
+            if ours(one["labels"], cluster) and name not in declared.get(kind.name, ())
+        ]
+    yield from _withdrawn(left, deletions)
+
+
+def _withdrawn(left: Sequence[_Left], deletions: Sequence[str]) -> Commands:
+    allowed = [one for one in left if one.name in deletions]
+    if forbidden := [str(one) for one in left if one.name not in deletions]:
+        say = f"ours and no longer declared: {', '.join(forbidden)}; declare them, or name them in {DELETIONS}"
+        yield from changes.rule(RULE, passed=False, arithmetic=say)
+        return
+    if not allowed:
+        host.noop("nothing of ours is left over")
+        return
+    yield from changes.rule(RULE, passed=True, arithmetic=f"{', '.join(map(str, allowed))}: in {DELETIONS}")
+    for one in allowed:
+        changes.attribute(
+            f"{one.kind.name} {one.found['name']}", f"present, {one.goes}" if one.goes else "present", None
+        )
+    for one in allowed:
+        yield from _deleted(one)
+
+
+def _goes(kind: Kind, found: Mapping[str, Any], costs: Mapping[str, str]) -> str:
+    cost = costs.get(f"{kind.name}/{found['name']}", "")
+    return ", ".join(filter(None, (_is(kind, found), cost)))
+
+
+def _is(kind: Kind, found: Mapping[str, Any]) -> str:
+    if kind is kinds.SERVER:
+        return f"{found['server_type']} in {found['location']}"
+    if kind is kinds.VOLUME:
+        return f"{found['size']} GB with all that is on it"
+    return str(found["ip"]) if kind in (kinds.PRIMARY_IP, kinds.FLOATING_IP) else ""
+
+
+def _deleted(one: _Left) -> list[StringCommand]:
+    name, kind = str(one.found["name"]), one.kind
+    protected = any(one.found["protection"].values()) if kind.protection else False
+    return [
+        *(protect(kind, name, on=False) if protected else ()),
+        *_released(one),
+        call("DELETE", (kind.path, name)),
+    ]
+
+
+def _released(one: _Left) -> list[StringCommand]:
+    """What has to let go of it, or it of what; the API deletes nothing that is in use."""
+    name = str(one.found["name"])
+    if one.kind is kinds.VOLUME and one.found["server"] is not None:
+        return [act(one.kind, name, "detach")]
+    if one.kind is kinds.FIREWALL and (applied := selectors(one.found)):
+        return [act(one.kind, name, "remove_from_resources", {"remove_from": resources(applied)})]
+    return []
