@@ -149,10 +149,10 @@ def test_a_failing_action_does_nothing(client: Client, api: WatchedApi) -> None:
     made = client.servers.create("a", ServerType("cx32"), Image(name="debian-12"))
     for action in (made.action, *made.next_actions):
         action.wait_until_finished()
-    api.add_fault(Fault(kind="failing", command="stop_server", code="robot_is_tired", times=1))
+    api.add_fault(Fault(kind="failing", command="stop_server", code="timeout", times=1))
     with pytest.raises(ActionFailedException) as error:
         made.server.power_off().wait_until_finished()
-    assert error.value.action.error["code"] == "robot_is_tired"
+    assert error.value.action.error["code"] == "timeout"
     assert client.servers.get_by_name("a").status == "running"
 
 
