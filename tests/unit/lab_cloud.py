@@ -8,7 +8,13 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from hcloud import Client
+import pytest
+from hcloud import APIException, Client
+from hcloud.images import Image
+from hcloud.locations import Location
+from hcloud.networks import BoundNetwork, NetworkSubnet
+from hcloud.server_types import ServerType
+from hcloud.servers import BoundServer
 
 from tests.unit.lab_cloud_schema import answer_problems
 from unterbau.lab.cloud.answer import Answer
@@ -17,6 +23,7 @@ from unterbau.lab.cloud.http_face import listening, respond_as_api, working
 from unterbau.lab.cloud.listing import Query
 
 TOKEN = "t" * 64
+FSN1 = Location(name="fsn1")
 HEADERS = {"authorization": f"Bearer {TOKEN}"}
 
 
@@ -68,3 +75,19 @@ def served(api: CloudApi) -> Iterator[Client]:
     """A client of the cloud, which works while the context lasts."""
     with working(api), listening(respond_as_api(api)) as url:
         yield client_of(url)
+
+
+def server_of(client: Client, name: str = "s", **options: object) -> BoundServer:
+    made = client.servers.create(name, ServerType("cx32"), Image(name="debian-12"), location=FSN1, **options)  # type: ignore[arg-type]
+    for action in (made.action, *made.next_actions):
+        action.wait_until_finished()
+    made.server.reload()
+    return made.server
+
+
+def network_of(client: Client) -> BoundNetwork:
+    return client.networks.create("net", "10.0.0.0/16", [NetworkSubnet("10.0.0.0/24", "cloud", "eu-central")])
+
+
+def code_of(error: pytest.ExceptionInfo[APIException]) -> str | int:
+    return error.value.code

@@ -14,7 +14,7 @@ from hcloud.images import Image
 from hcloud.locations import Location
 from hcloud.server_types import ServerType
 
-from tests.unit.lab_cloud import TOKEN, Clock, WatchedApi, client_of, served
+from tests.unit.lab_cloud import HEADERS, TOKEN, Clock, WatchedApi, client_of, served
 from unterbau.lab.cloud.api import CloudApi
 from unterbau.lab.cloud.faults import Fault
 from unterbau.lab.cloud.http_face import listening, respond_as_admin, respond_as_api
@@ -53,6 +53,13 @@ def test_too_many_requests_end(client: Client, api: WatchedApi) -> None:
     assert client.servers.get_all() == []
     assert api.counted([("GET", "/servers")]) == 4
     assert api.faults() == []
+
+
+def test_a_fault_says_that_no_requests_are_left(api: WatchedApi) -> None:
+    api.add_fault(Fault(kind="rate_limited", times=1))
+    answers = [api.handle("GET", "/v1/servers", {}, HEADERS, b"") for _ in range(2)]
+    found = [(answer.status, answer.headers["RateLimit-Remaining"]) for answer in answers]
+    assert found == [(429, "0"), (200, "3598")]
 
 
 @pytest.mark.parametrize("status", [502, 504])
@@ -149,10 +156,10 @@ def test_a_failing_action_does_nothing(client: Client, api: WatchedApi) -> None:
     made = client.servers.create("a", ServerType("cx32"), Image(name="debian-12"))
     for action in (made.action, *made.next_actions):
         action.wait_until_finished()
-    api.add_fault(Fault(kind="failing", command="stop_server", code="robot_is_tired", times=1))
+    api.add_fault(Fault(kind="failing", command="stop_server", code="timeout", times=1))
     with pytest.raises(ActionFailedException) as error:
         made.server.power_off().wait_until_finished()
-    assert error.value.action.error["code"] == "robot_is_tired"
+    assert error.value.action.error["code"] == "timeout"
     assert client.servers.get_by_name("a").status == "running"
 
 

@@ -134,13 +134,15 @@ def test_faults_outlive_a_restart(tmp_path: Path) -> None:
 
 
 def test_the_state_is_its_owners_and_whole(tmp_path: Path) -> None:
-    path = tmp_path / "cloud.json"
-    path.with_name("cloud.json.part").write_text("{")  # of a process that was killed
+    path = tmp_path / "cloud" / "state.json"
+    WatchedApi(TOKEN, path=path).ask("POST", "/placement_groups", "{}")
+    path.with_name("state.json.part").write_text("{")  # of a process that was killed
     api = WatchedApi(TOKEN, path=path)
     api.ask("POST", "/servers", json.dumps({**SERVER, "user_data": "#cloud-config"}))
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert TOKEN not in path.read_text()
-    assert sorted(one.name for one in tmp_path.iterdir()) == ["cloud.json"]
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert [one.name for one in path.parent.iterdir()] == ["state.json"]
     assert WatchedApi(TOKEN, path=path).project.state() == api.project.state()
 
 

@@ -29,6 +29,7 @@ from unterbau.lab.cloud.store import Store
 from unterbau.lab.cloud.volumes import VOLUMES
 
 PREFIX = "/v1"
+TOO_MANY = 429
 KINDS = (SERVERS, NETWORKS, FIREWALLS, LOAD_BALANCERS, VOLUMES, PRIMARY_IPS, FLOATING_IPS, *SIMPLE_KINDS)
 ROUTES = [one for kind in KINDS for one in routes(kind)] + [
     route("GET", "/pricing", pricing),
@@ -68,8 +69,10 @@ class CloudApi:
                 answer = self._answered(method, path, query, body)
             except ApiError as error:
                 answer = error.answer()
-            correlation = {"X-Correlation-ID": secrets.token_hex(8)}
-            return answer.with_headers({**self._rate.headers(), **correlation})
+            headers = {**self._rate.headers(), "X-Correlation-ID": secrets.token_hex(8)}
+            if answer.status == TOO_MANY:  # a fault's, too
+                headers["RateLimit-Remaining"] = "0"
+            return answer.with_headers(headers)
 
     def _let_in(self, headers: Mapping[str, str]) -> None:
         token = headers.get("authorization", "").removeprefix("Bearer ").encode()

@@ -66,7 +66,7 @@ def unassign_primary(call: Call, ip: Record) -> Reply:
     """unassign: from a server that is off."""
     number = ip["assignee_id"]
     if number is None:
-        raise ApiError("primary_ip_not_assigned", f"primary IP {ip['name']} belongs to no server")
+        raise ApiError("invalid_input", f"primary IP {ip['name']} belongs to no server")
     _check_off(call.project.get("servers", number))
     effect = changing("primary_ips", ip, {"assignee_id": None}, (number,))
     return started(call, "unassign_primary_ip", effect, ("primary_ips", ip["id"]), ("servers", number))

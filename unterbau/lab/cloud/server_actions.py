@@ -177,7 +177,7 @@ def add_to_placement_group(call: Call, server: Record) -> Reply:
     check_group(call.project, body.placement_group)
     _check_off(server)
     if server["placement_group"] is not None:
-        raise ApiError("already_in_placement_group", f"server {server['name']} is in a placement group already")
+        raise ApiError("invalid_input", f"server {server['name']} is in a placement group already")
     effect = changing("servers", server, {"placement_group": body.placement_group})
     group: Key = ("placement_groups", body.placement_group)
     return started(call, "add_to_placement_group", effect, ("servers", server["id"]), group)

@@ -129,7 +129,7 @@ def _check_primary_ip(ip: Record, kind: str, location: str) -> None:
     if ip["type"] != kind:
         raise ApiError("primary_ip_version_mismatch", f"primary IP {ip['name']} is {ip['type']}, not {kind}")
     if ip["location"] != location:
-        raise ApiError("primary_ip_location_mismatch", f"primary IP {ip['name']} is in {ip['location']}")
+        raise ApiError("primary_ip_datacenter_mismatch", f"primary IP {ip['name']} is in {ip['location']}")
 
 
 def _kept(project: Project, body: asked.Server, kind: Record, values: Record) -> Record:

@@ -32,9 +32,10 @@ class Store:
         """Replace the file: whoever reads sees the old state or the new one, never a part."""
         if self.path is None:
             return
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         part = self.path.with_name(f"{self.path.name}.part")
         part.unlink(missing_ok=True)  # what a killed process left has whatever mode it had
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:
-            json.dump(state, file)
+            file.write(json.dumps(state))  # json.dump encodes piece by piece, several times slower
         part.replace(self.path)
