@@ -22,7 +22,7 @@ from unterbau.declaration.cloud_names import (
     sound,
 )
 from unterbau.declaration.explain import rule
-from unterbau.declaration.fields import Address, Cidr, FilePath, Many, Slug, Some, domain_name
+from unterbau.declaration.fields import Address, Cidr, FilePath, Many, Slug, Some, UserName, domain_name
 from unterbau.declaration.keys import PublicKeyFile
 from unterbau.declaration.secret import Ref
 from unterbau.declaration.ssh import public_key_or_file
@@ -89,6 +89,9 @@ class CloudProject(Declaration):
     )
     endpoint: ApiUrl = Field("https://api.hetzner.cloud/v1", description="where the API answers")
     ca: FilePath | None = Field(None, description="PEM file of the authority that `endpoint` is verified against")
+    ssh_user: UserName = Field("root", description="who logs in to its servers")
+    ssh_key: FilePath | None = Field(None, description="path of the private key to log in with; None asks the agent")
+    known_hosts: FilePath = Field(description="OpenSSH known_hosts file where the keys of its servers are pinned")
     limits: Limits = Field(
         default_factory=dict,
         description="what the console shows as the project's limits: kind -> how many there may be",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Address
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -18,7 +19,7 @@ from unterbau.declaration.cloud_names import (
     ServerTypes,
 )
 from unterbau.declaration.explain import rule
-from unterbau.declaration.fields import Many, repeated
+from unterbau.declaration.fields import Address, Many, repeated
 from unterbau.domain import location_loss
 from unterbau.domain.capacity import Candidate, Wish
 from unterbau.domain.cloud_cost import Item
@@ -45,6 +46,8 @@ class NodePool(Declaration):
     types: ServerTypes = Field(description="server types in order of preference: the first that can be had")
     locations: Locations = Field(description="locations in order of preference")
     network: CloudName = Field(description="the CloudNetwork whose private addresses they have")
+    first_address: Address = Field(description="private address of its server 1; server n has the n-th from there on")
+    prefix: str = Field("", description="what its servers are called before the number; '' for <cluster>-<name>")
     image: ImageName = Field("debian-12", description="what a new server starts from; those that run stay as they are")
     groups: PoolGroups = Field((), description="inventory groups of its servers; () for the pool's name")
     labels: CloudLabels = Field(default_factory=dict, description="labels besides the platform's own")
@@ -76,6 +79,14 @@ class NodePool(Declaration):
             arithmetic, _, instead = verdict.arithmetic.partition("; ")
             raise rule("survives_location", arithmetic, f"{instead}, or survives_location=False")
         return self
+
+    def server(self, cluster: str, number: int) -> str:
+        """What its n-th server is called, n from 1."""
+        return f"{self.prefix or f'{cluster}-{self.name}'}-{number}"
+
+    def address(self, number: int) -> IPv4Address:
+        """The private address of its n-th server, n from 1."""
+        return self.first_address + number - 1
 
     @property
     def inventory_groups(self) -> tuple[str, ...]:
