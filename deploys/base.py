@@ -13,16 +13,19 @@ from operations import (
     kernel_module,
     package,
     security_upgrade,
+    ssh_host_key,
     swap,
     sysctl,
     time_sync,
 )
 from unterbau.declaration import kernel_of
 from unterbau.domain.reboot_window import slots
+from unterbau.secrets.known_hosts import first_keys
 
 
 @deploy("base")
 def base() -> None:
+    host_key()
     hostname.known(
         node=host.data.node.name,
         addresses=addresses("all"),
@@ -45,6 +48,19 @@ def base() -> None:
         name="journal limits",
     )
     upgrades()
+
+
+def host_key() -> None:
+    """Of a server that a cloud made, before anything secret goes to it."""
+    node = host.data.node
+    if host.data.get("cloud_state"):
+        ssh_host_key.own(
+            node=node.name,
+            address=str(node.address),
+            known_hosts=str(node.known_hosts),
+            first=first_keys(node.known_hosts, str(node.address)),
+            name="host key",
+        )
 
 
 def addresses(group: str) -> dict[str, str]:

@@ -72,7 +72,7 @@ def running(folder: Path, *limit: str, holder: str) -> Session:
     """A run that is connected and has its locks, or the reasons why not."""
     path = folder / "demo.py"
     path.write_text(INVENTORY)
-    environment: Any = SimpleNamespace(name="demo", path=path)
+    environment: Any = SimpleNamespace(name="demo", path=path, endpoints=())
     session = Session(environment, folder, limit)
     session.connect()
     session.lock(holder)

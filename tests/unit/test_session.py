@@ -32,7 +32,7 @@ def prepared(tmp_path: Path) -> Prepared:
         (tmp_path / "deploys" / "site.py").write_text(HEAD + textwrap.dedent(deploy))
         inventory = tmp_path / "demo.py"
         inventory.write_text(f"hosts = {hosts}\n")
-        environment: Any = SimpleNamespace(name="demo", path=inventory)
+        environment: Any = SimpleNamespace(name="demo", path=inventory, endpoints=())
         session = Session(environment, tmp_path, limit)
         session.connect()
         session.prepare()

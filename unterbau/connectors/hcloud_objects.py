@@ -41,6 +41,7 @@ class Objects:
         """`servers` as this run has listed them already, if it has."""
         self._client, self._cluster = client, cluster
         self._lists: dict[str, list[dict[str, Any]]] = {} if servers is None else {"servers": servers}
+        self.adopted: set[str] = set()  # names of what an earlier attempt had made
         self._ids: dict[tuple[str, str], int] = {}  # of ours; an id never changes
         self._servers = {one["name"]: one for one in servers or ()}  # as last listed, and those made since
 
@@ -155,6 +156,7 @@ class Objects:
         if found is None:
             raise error
         self._ids[kind, name] = found["id"]
+        self.adopted.add(name)
         self._settled(kind, name, found["id"])
         return dict(found)
 

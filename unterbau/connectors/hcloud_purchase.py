@@ -7,11 +7,12 @@ from typing import Any
 
 from unterbau.connectors.endpoint import EndpointError
 from unterbau.connectors.hcloud_client import ApiError
+from unterbau.connectors.hcloud_first_key import pinned_first
 from unterbau.connectors.hcloud_objects import Objects
 from unterbau.domain.capacity import Candidate, Choice, at_purchase, exhausted
 from unterbau.domain.cloud_labels import POOL
 
-OWN = ("candidates", "spread", "most_per_location")  # of a command, not of the API
+OWN = ("candidates", "spread", "most_per_location", "pin")  # of a command, not of the API
 SOLD_OUT = ("resource_unavailable", "placement_error")
 NOT_OFFERED = ("unsupported location", "server type")  # words of `invalid_input`: not sold there, or no more
 
@@ -19,15 +20,23 @@ NOT_OFFERED = ("unsupported location", "server type")  # words of `invalid_input
 def bought(objects: Objects, body: Mapping[str, Any]) -> dict[str, Any]:
     """The server, created from the first candidate that is not sold out; EndpointError says what was tried."""
     wanted = {key: value for key, value in body.items() if key not in OWN}
+    first = pinned_first(str(body["name"]), body["pin"]) if body.get("pin") else None
+    wanted = first.within(wanted) if first else wanted
     choice, tried = _choice(objects, body), []
     for candidate in choice.candidates:
         where = {"server_type": candidate.server_type, "location": candidate.location}
         try:
-            return objects.created("servers", {**wanted, **where})
+            found = objects.created("servers", {**wanted, **where})
         except ApiError as error:
             if not _elsewhere(error):
                 raise
             tried.append((candidate, f"{error.code}: {error.message}"))
+            continue
+        if first and found["name"] in objects.adopted:
+            first.withdraw()  # it has the key of the attempt that made it
+        return found
+    if first:
+        first.withdraw()
     raise EndpointError(exhausted(str(wanted["name"]), tried, choice))
 
 
