@@ -22,7 +22,7 @@ from unterbau.declaration.cloud_names import (
     sound,
 )
 from unterbau.declaration.explain import rule
-from unterbau.declaration.fields import Address, Cidr, FilePath, Many, Slug, Some, domain_name
+from unterbau.declaration.fields import Address, Cidr, FilePath, Many, Slug, Some, UserName, domain_name
 from unterbau.declaration.keys import PublicKeyFile
 from unterbau.declaration.secret import Ref
 from unterbau.declaration.ssh import public_key_or_file
@@ -87,6 +87,9 @@ class CloudProject(Declaration):
     cluster: CloudName = Field(
         description="what its objects are labelled with, and servers' names begin with; for good"
     )
+    known_hosts: FilePath = Field(description="the file in which its servers' host keys are pinned as they are created")
+    ssh_user: UserName = Field("root", description="who logs in; anyone but root needs sudo without a password")
+    ssh_key: FilePath | None = Field(None, description="path of the private key; None asks the SSH agent")
     endpoint: ApiUrl = Field("https://api.hetzner.cloud/v1", description="where the API answers")
     ca: FilePath | None = Field(None, description="PEM file of the authority that `endpoint` is verified against")
     limits: Limits = Field(

@@ -106,7 +106,7 @@ def server_names_fit(view: View) -> Iterator[Problem]:
     """A server's name is a host name of one label, and its volumes' begin with it. Source: RFC 1123 2.1."""
     for project in projects(view):
         for pool in pools(view):
-            longest = server_name(project.cluster, pool.name, max(pool.count, 1))
+            longest = server_name(pool.named(project.cluster), max(pool.count, 1))
             names = [longest, *(f"{longest}-{volume.name}" for volume in sound(pool.volumes))]
             for name in (name for name in names if len(name) > LONGEST_NAME):
                 found = (
@@ -169,9 +169,9 @@ def attached_to_servers(view: View) -> Iterator[Problem]:
 
 
 def _attached(view: View, project: CloudProject, one: Any, data_name: str) -> Iterator[Problem]:
-    found = [pool for pool in pools(view) if number_of(one.server, project.cluster, pool.name)]
-    servers = [f"{project.cluster}-{name}-1 …" for name in pool_names(view)]
-    if not found and len(pools(view)) == len(servers):
+    found = [pool for pool in pools(view) if number_of(one.server, pool.named(project.cluster))]
+    servers = [f"{server_name(pool.named(project.cluster), 1)} …" for pool in pools(view)]
+    if not found and len(pool_names(view)) == len(servers):
         yield view.at(one, "server", repr(one.server), f"a server of a pool: {', '.join(servers) or 'none'}")
     for pool in found:
         if data_name != "cloud_floating_ips" and one.location not in pool.locations:
@@ -197,7 +197,7 @@ def volume_names_apart(view: View) -> Iterator[Problem]:
             for pool in pools(view):
                 ends = [f"-{one.name}" for one in pool.volumes]
                 servers = [volume.name.removesuffix(end) for end in ends if volume.name.endswith(end)]
-                if any(number_of(server, project.cluster, pool.name) for server in servers):
+                if any(number_of(server, pool.named(project.cluster)) for server in servers):
                     yield view.at(
                         volume, "name", repr(volume.name), f"a name that no volume of the pool {pool.name} has"
                     )
