@@ -9,13 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unterbau.domain import cloud_labels
-from unterbau.domain.cloud_labels import labels, new_servers, number_of, ours, server_name, surplus_servers
+from unterbau.domain.cloud_labels import (
+    labels,
+    new_servers,
+    number_of,
+    ours,
+    server_name,
+    server_names,
+    surplus_servers,
+)
 
 NUMBERS = st.sets(st.integers(1, 12))
 
 
 def names(numbers: set[int]) -> list[str]:
-    return [server_name("demo", "workers", number) for number in numbers]
+    return [server_name("demo-workers", number) for number in numbers]
 
 
 def test_the_labels_of_a_server() -> None:
@@ -69,36 +77,27 @@ def test_keys(key: str, good: bool) -> None:
     assert cloud_labels.is_key(key) is good
 
 
-@given(NUMBERS, NUMBERS, st.integers(0, 15))
-def test_new_servers_take_the_lowest_free_numbers(mine: set[int], others: set[int], count: int) -> None:
-    found = new_servers("demo", "workers", names(mine), count, [*names(others - mine), "demo-servers-1", "x"])
-    taken, wanted = mine | others, []
-    number = 1
-    while len(mine) + len(wanted) < count:
-        if number not in taken:
-            wanted.append(number)
-        number += 1
-    assert found == [server_name("demo", "workers", one) for one in wanted]
+@given(NUMBERS, st.integers(0, 15))
+def test_new_servers_are_the_numbers_that_lack_the_lowest_first(mine: set[int], count: int) -> None:
+    found = new_servers("demo-workers", [*names(mine), "demo-servers-1", "x"], count)
+    assert found == [server_name("demo-workers", number) for number in range(1, count + 1) if number not in mine]
 
 
 @given(NUMBERS, st.integers(0, 15))
-def test_a_shrink_takes_the_highest_first(mine: set[int], count: int) -> None:
-    left = sorted(mine)
-    gone = []
-    while len(left) > count:
-        gone.append(server_name("demo", "workers", left.pop()))
-    assert surplus_servers("demo", "workers", names(mine), count) == gone
-    assert not (gone and new_servers("demo", "workers", names(mine), count))
+def test_a_shrink_takes_numbers_above_the_count_the_highest_first(mine: set[int], count: int) -> None:
+    gone = surplus_servers("demo-workers", [*names(mine), "demo-workers-13-data", "demo-workers-a"], count)
+    assert gone == [server_name("demo-workers", number) for number in sorted(mine, reverse=True) if number > count]
+    assert {*names(mine)} - {*gone} <= {*server_names("demo-workers", count)}
 
 
 @pytest.mark.parametrize(
     "name", ["demo-workers-0", "demo-workers-01", "demo-workers-1-data", "demo-workers-", "workers-1"]
 )
 def test_what_is_no_name_of_the_pool(name: str) -> None:
-    assert number_of(name, "demo", "workers") is None
+    assert number_of(name, "demo-workers") is None
 
 
 def test_pools_whose_names_begin_alike_are_told_apart() -> None:
-    assert number_of("demo-a-1-2", "demo", "a-1") == 2
-    assert number_of("demo-a-1-2", "demo", "a") is None
-    assert number_of("demoxa-1", "demo", ".") is None
+    assert number_of("demo-a-1-2", "demo-a-1") == 2
+    assert number_of("demo-a-1-2", "demo-a") is None
+    assert number_of("demoxa-1", "demo.a") is None

@@ -56,11 +56,12 @@ def problems(root: Path) -> list[str]:
 
 
 def project(**more: object) -> CloudProject:
-    return CloudProject(name="production", token=SecretRef("hcloud/token"), cluster="prod", **more)  # type: ignore[arg-type]
+    return CloudProject(name="production", token=SecretRef("hcloud/token"), cluster="prod", known_hosts="k", **more)  # type: ignore[arg-type]
 
 
 def pool(**more: object) -> NodePool:
     told = {"name": "servers", "count": 3, "types": ["cx32"], "locations": ["fsn1", "nbg1", "hel1"], "network": "main"}
+    told |= {"first_address": "10.9.0.31"}
     return NodePool(**(told | more))
 
 
@@ -123,9 +124,10 @@ def test_the_file_of_its_group_wins(base: Path) -> None:
 
 def test_networks_of_pods_and_services_are_apart_from_the_clouds(tmp_path: Path) -> None:
     root = laid(tmp_path, "base_cloud", "base_k3s")
-    project = 'hcloud = endpoints(CloudProject(name="cloud", token=SecretRef("app/key"), cluster="demo"))\n'
+    project = 'CloudProject(name="cloud", token=SecretRef("app/key"), cluster="demo", known_hosts="k")'
     (root / INVENTORY).write_text(
-        (root / INVENTORY).read_text() + f"\nfrom unterbau.declaration import CloudProject, SecretRef\n{project}"
+        (root / INVENTORY).read_text()
+        + f"\nfrom unterbau.declaration import CloudProject, SecretRef\nhcloud = endpoints({project})\n"
     )
     replaced(root, DATA, 'secrets = (Secret(name="hcloud/token"),)\n', "")
     replaced(root, DATA, 'cidr="10.9.0.0/16"', 'cidr="10.0.0.0/8"')
@@ -249,6 +251,7 @@ def test_limits_of_a_project_may_be_reached(base: Path) -> None:
     replaced(base, DATA, "cloud_firewalls = (", f"cloud_firewalls = (\n    {more}")
     replaced(base, DATA, "count=2", "count=75")
     pool = 'NodePool(name="more", count=21, types=("cx22",), locations=("fsn1",), network="main", public_ipv4=False, '
+    pool += 'first_address="10.9.0.150", '
     replaced(base, DATA, "node_pools = (", f"node_pools = (\n    {pool}public_ipv6=False),")
     more = "*(LoadBalancerService(listen_port=8000 + n, destination_port=8443) for n in range(14)),"
     replaced(base, DATA, "        services=(\n", f'        type="lb21",\n        services=(\n{more}\n')
@@ -279,8 +282,12 @@ def test_layers_may_be_declared_before_their_nodes_are_there(tmp_path: Path, lai
     root = laid(tmp_path, "base_cloud", laid_over)
     text = (root / INVENTORY).read_text()
     names = "CloudProject, KubernetesEndpoint, S3Endpoint, SecretRef, SecretStore, VaultEndpoint, endpoints"
-    project = 'hcloud = endpoints(CloudProject(name="cloud", token=SecretRef("hcloud/token"), cluster="demo"))'
-    inventory = [f"from unterbau.declaration import {names}", text[text.index("store =") :], project]
+    project = 'CloudProject(name="cloud", token=SecretRef("hcloud/token"), cluster="demo", known_hosts="k")'
+    inventory = [
+        f"from unterbau.declaration import {names}",
+        text[text.index("store =") :],
+        f"hcloud = endpoints({project})",
+    ]
     (root / INVENTORY).write_text("\n".join(inventory).replace("s3/writer", "hcloud/token"))
     replaced(root, DATA, '("workers", "storage")', '("workers", "storage", "cluster", "others", "postgresql")')
     replaced(root, DATA, 'Secret(name="hcloud/token"),', 'Secret(name="hcloud/token"), Secret(name="storage/root"),')

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unterbau.domain.placement import assigned, fits, free_shard, shards
+from unterbau.domain.placement import fits, shard_of, shards
 
 
 @given(st.integers(0, 300))
@@ -21,25 +21,17 @@ def test_as_many_shards_as_filling_them_one_by_one(servers: int) -> None:
     assert shards(servers) == len(groups)
 
 
-@given(st.dictionaries(st.integers(1, 6), st.integers(0, 10)), st.integers(0, 40))
-def test_new_servers_fill_gaps_and_no_group_ever_has_more_than_ten(members: dict[int, int], count: int) -> None:
-    found = assigned([f"s-{number}" for number in range(count)], members)
-    after = Counter(members)
-    for shard in found.values():
-        assert all(after[lower] == 10 for lower in range(1, shard))
-        after[shard] += 1
-    assert max(after.values(), default=0) <= 10
-
-
-def test_a_gap_is_filled_first() -> None:
-    assert free_shard({1: 10, 2: 9, 3: 1}) == 2
-    assert free_shard({1: 10, 3: 1}) == 2
-    assert free_shard({}) == 1
+@given(st.integers(1, 300))
+def test_no_group_ever_has_more_than_ten_and_a_server_keeps_its_own(servers: int) -> None:
+    members = Counter(shard_of(number) for number in range(1, servers + 1))
+    assert sorted(members) == list(range(1, shards(servers) + 1))
+    assert all(members[shard] == 10 for shard in range(1, shards(servers)))
+    assert max(members.values()) <= 10
 
 
 def test_a_hundred_and_twenty_servers_are_twelve_groups() -> None:
-    found = assigned([f"demo-workers-{number}" for number in range(1, 121)], {})
-    assert sorted(Counter(found.values()).items()) == [(shard, 10) for shard in range(1, 13)]
+    found = Counter(shard_of(number) for number in range(1, 121))
+    assert sorted(found.items()) == [(shard, 10) for shard in range(1, 13)]
     assert (
         fits({"workers": 120}).arithmetic == "12 (workers, 120 servers) = 12 placement groups of 10, a project has 50"
     )

@@ -38,7 +38,7 @@ def asked_by(project: str) -> Path | None:
 def project_of(entry: object) -> str | None:
     """The project whose nodes an entry of a group stands for; None for any other entry."""
     match entry:
-        case (str(name), dict()) if name.startswith(CONNECTOR):
+        case (str(name), {}) if name.startswith(CONNECTOR):
             return name.removeprefix(CONNECTOR)
     return None
 
@@ -46,8 +46,8 @@ def project_of(entry: object) -> str | None:
 def pool_nodes(project: CloudProject, pools: Iterable[NodePool]) -> Iterator[PoolNode]:
     """Every server that the pools declare, in their order."""
     for pool in pools:
-        for number in range(1, pool.count + 1):
-            yield PoolNode(node_of(project, pool.server(project.cluster, number), str(pool.address(number))), pool)
+        for name, address in pool.servers(project.cluster).items():
+            yield PoolNode(node_of(project, name, str(address)), pool)
 
 
 def node_of(project: CloudProject, name: str, address: str) -> Node:

@@ -11,6 +11,7 @@ from unterbau.declaration.base import Declaration, made_of
 from unterbau.declaration.cloud_names import (
     CloudLabels,
     CloudName,
+    CloudNameOrNone,
     FileSystem,
     ImageName,
     Locations,
@@ -23,6 +24,7 @@ from unterbau.declaration.fields import Address, Many, repeated
 from unterbau.domain import location_loss
 from unterbau.domain.capacity import Candidate, Wish
 from unterbau.domain.cloud_cost import Item
+from unterbau.domain.cloud_labels import server_names
 
 Placement = Literal["spread", "none"]
 
@@ -39,15 +41,17 @@ PoolVolumes = Many[Annotated[PoolVolume, made_of(PoolVolume)]]
 
 
 class NodePool(Declaration):
-    """Servers that are alike: <cluster>-<name>-1, -2 … What is sold out is bought as the next type or elsewhere."""
+    """Servers that are alike: <prefix>-1, -2 … What is sold out is bought as the next type or elsewhere."""
 
     name: PoolGroup = Field(description="unique, without '_'; its servers' group too, if `groups` says nothing else")
     count: int = Field(ge=0, le=500, description="how many servers there are")
     types: ServerTypes = Field(description="server types in order of preference: the first that can be had")
     locations: Locations = Field(description="locations in order of preference")
     network: CloudName = Field(description="the CloudNetwork whose private addresses they have")
-    first_address: Address = Field(description="private address of its server 1; server n has the n-th from there on")
-    prefix: str = Field("", description="what its servers are called before the number; '' for <cluster>-<name>")
+    first_address: Address = Field(
+        description="private address of its server 1, in a subnet of `network`; server n has the n-1st after it"
+    )
+    prefix: CloudNameOrNone = Field("", description="what its servers' names begin with; '' for <cluster>-<name>")
     image: ImageName = Field("debian-12", description="what a new server starts from; those that run stay as they are")
     groups: PoolGroups = Field((), description="inventory groups of its servers; () for the pool's name")
     labels: CloudLabels = Field(default_factory=dict, description="labels besides the platform's own")
@@ -80,18 +84,19 @@ class NodePool(Declaration):
             raise rule("survives_location", arithmetic, f"{instead}, or survives_location=False")
         return self
 
-    def server(self, cluster: str, number: int) -> str:
-        """What its n-th server is called, n from 1."""
-        return f"{self.prefix or f'{cluster}-{self.name}'}-{number}"
-
-    def address(self, number: int) -> IPv4Address:
-        """The private address of its n-th server, n from 1."""
-        return self.first_address + number - 1
-
     @property
     def inventory_groups(self) -> tuple[str, ...]:
         """The groups that its servers are in."""
         return self.groups or (self.name,)
+
+    def named(self, cluster: str) -> str:
+        """What its servers' names begin with."""
+        return self.prefix or f"{cluster}-{self.name}"
+
+    def servers(self, cluster: str) -> dict[str, IPv4Address]:
+        """{name: private address} of each of its servers, in their order: known before they exist."""
+        names = server_names(self.named(cluster), self.count)
+        return {name: self.first_address + place for place, name in enumerate(names)}
 
     @property
     def wish(self) -> Wish:

@@ -12,6 +12,7 @@ from unterbau.declaration.fields import repeated
 from unterbau.declaration.node import Network, Node
 from unterbau.declaration.problems import Problem
 from unterbau.declaration.rules_cloud import cloud_rules
+from unterbau.declaration.rules_cloud_address import cloud_address_rules
 from unterbau.declaration.rules_cloud_firewall import cloud_firewall_rules
 from unterbau.declaration.rules_cloud_network import cloud_network_rules
 from unterbau.declaration.rules_flows import flow_rules
@@ -33,7 +34,7 @@ def all_problems(view: View) -> list[Problem]:
     """What every rule finds."""
     every = (
         *_RULES, *flow_rules, *vault_rules, *s3_rules, *k3s_rules, *k3s_flow_rules, *kubernetes_rules, *cloud_rules,
-        *cloud_network_rules, *cloud_firewall_rules,
+        *cloud_network_rules, *cloud_firewall_rules, *cloud_address_rules,
     )  # fmt: skip
     return [problem for rule in every for problem in rule(view)]
 

@@ -8,6 +8,7 @@ from typing import Any
 from unterbau.declaration.base import Declaration
 from unterbau.declaration.cloud import CloudProject
 from unterbau.declaration.cloud_names import sound
+from unterbau.declaration.cloud_nodes import project_of
 from unterbau.declaration.cloud_pool import NodePool
 from unterbau.declaration.data import CLOUD, CLOUD_DELETIONS
 from unterbau.declaration.endpoint import SecretStore
@@ -81,6 +82,15 @@ def _where_read(view: View, declared: bool) -> str:
     return "endpoints(CloudProject(…)) in a group of the inventory too"
 
 
+def nodes_of_a_project(view: View) -> Iterator[Problem]:
+    """`nodes_of` names a project that is declared; else its group would have no nodes, silently."""
+    known = [str(one.name) for one in view.endpoints if isinstance(one, CloudProject)]
+    for group, value in view.inventory.names.items() if view.inventory.complete else ():
+        for project in filter(None, map(project_of, value if isinstance(value, list) else ())):
+            if project not in known:
+                yield view.here(group, f"nodes_of({project!r})", one_of("CloudProject", known, project))
+
+
 def cloud_names_once(view: View) -> Iterator[Problem]:
     """Objects of a project are known by name, each kind by itself; a key may be there under one name only."""
     for data_name in CLOUD:
@@ -106,7 +116,7 @@ def server_names_fit(view: View) -> Iterator[Problem]:
     """A server's name is a host name of one label, and its volumes' begin with it. Source: RFC 1123 2.1."""
     for project in projects(view):
         for pool in pools(view):
-            longest = server_name(project.cluster, pool.name, max(pool.count, 1))
+            longest = server_name(pool.named(project.cluster), max(pool.count, 1))
             names = [longest, *(f"{longest}-{volume.name}" for volume in sound(pool.volumes))]
             for name in (name for name in names if len(name) > LONGEST_NAME):
                 found = (
@@ -169,9 +179,9 @@ def attached_to_servers(view: View) -> Iterator[Problem]:
 
 
 def _attached(view: View, project: CloudProject, one: Any, data_name: str) -> Iterator[Problem]:
-    found = [pool for pool in pools(view) if number_of(one.server, project.cluster, pool.name)]
-    servers = [f"{project.cluster}-{name}-1 …" for name in pool_names(view)]
-    if not found and len(pools(view)) == len(servers):
+    found = [pool for pool in pools(view) if number_of(one.server, pool.named(project.cluster))]
+    servers = [f"{server_name(pool.named(project.cluster), 1)} …" for pool in pools(view)]
+    if not found and len(pool_names(view)) == len(servers):
         yield view.at(one, "server", repr(one.server), f"a server of a pool: {', '.join(servers) or 'none'}")
     for pool in found:
         if data_name != "cloud_floating_ips" and one.location not in pool.locations:
@@ -197,13 +207,13 @@ def volume_names_apart(view: View) -> Iterator[Problem]:
             for pool in pools(view):
                 ends = [f"-{one.name}" for one in pool.volumes]
                 servers = [volume.name.removesuffix(end) for end in ends if volume.name.endswith(end)]
-                if any(number_of(server, project.cluster, pool.name) for server in servers):
+                if any(number_of(server, pool.named(project.cluster)) for server in servers):
                     yield view.at(
                         volume, "name", repr(volume.name), f"a name that no volume of the pool {pool.name} has"
                     )
 
 
 cloud_rules: tuple[Callable[[View], Iterator[Problem]], ...] = (
-    token_has_a_place, cloud_data_read, cloud_names_once, pool_groups_free, server_names_fit, pool_servers_odd,
+    token_has_a_place, nodes_of_a_project, cloud_data_read, cloud_names_once, pool_groups_free, server_names_fit, pool_servers_odd,
     placement_fits, keys_for_pools, cloud_keys_readable, attached_to_servers, primary_ips_once, volume_names_apart,
 )  # fmt: skip

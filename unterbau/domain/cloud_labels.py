@@ -58,33 +58,28 @@ def groups_of(found: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(sorted(key.removeprefix(GROUP) for key in found if key.startswith(GROUP)))
 
 
-def server_name(cluster: str, pool: str, number: int) -> str:
-    """<cluster>-<pool>-<n>, n from 1."""
-    return f"{cluster}-{pool}-{number}"
+def server_name(prefix: str, number: int) -> str:
+    """<prefix>-<n>, n from 1."""
+    return f"{prefix}-{number}"
 
 
-def number_of(name: str, cluster: str, pool: str) -> int | None:
-    """The n of <cluster>-<pool>-<n>; None if it is no name of that pool."""
-    found = re.fullmatch(rf"{re.escape(cluster)}-{re.escape(pool)}-([1-9][0-9]*)", name)
+def server_names(prefix: str, count: int) -> list[str]:
+    """All servers of a pool: who is number n is known before it exists, and so is where it is reached."""
+    return [server_name(prefix, number) for number in range(1, count + 1)]
+
+
+def number_of(name: str, prefix: str) -> int | None:
+    """The n of <prefix>-<n>; None if it is no name of that pool."""
+    found = re.fullmatch(rf"{re.escape(prefix)}-([1-9][0-9]*)", name)
     return int(found[1]) if found else None
 
 
-def new_servers(cluster: str, pool: str, there: Collection[str], count: int, others: Collection[str] = ()) -> list[str]:
-    """Names of what a pool of `count` lacks: the lowest free numbers first. `there`: names of its servers.
-
-    `others`: names of the project's other servers; one that happens to be a name of the pool is passed over.
-    """
-    numbers = _numbers(cluster, pool, there)
-    lacking, taken = max(0, count - len(numbers)), numbers | _numbers(cluster, pool, others)
-    free = [number for number in range(1, lacking + len(taken) + 1) if number not in taken]
-    return [server_name(cluster, pool, number) for number in free[:lacking]]
+def new_servers(prefix: str, there: Collection[str], count: int) -> list[str]:
+    """Names of what a pool of `count` lacks, the lowest numbers first. `there`: names of servers."""
+    return [name for name in server_names(prefix, count) if name not in there]
 
 
-def surplus_servers(cluster: str, pool: str, there: Collection[str], count: int) -> list[str]:
-    """Names of what a pool of `count` has too many: the highest numbers first. `there` as for `new_servers`."""
-    numbers = sorted(_numbers(cluster, pool, there), reverse=True)
-    return [server_name(cluster, pool, number) for number in numbers[: max(0, len(numbers) - count)]]
-
-
-def _numbers(cluster: str, pool: str, names: Iterable[str]) -> set[int]:
-    return {number for name in names if (number := number_of(name, cluster, pool)) is not None}
+def surplus_servers(prefix: str, there: Iterable[str], count: int) -> list[str]:
+    """Names of what a pool of `count` has too many: numbers above it, the highest first. `there` as for new ones."""
+    numbers = {number for name in there if (number := number_of(name, prefix)) is not None}
+    return [server_name(prefix, number) for number in sorted(numbers, reverse=True) if number > count]

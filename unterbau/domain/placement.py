@@ -6,7 +6,7 @@ many groups as it needs, its shards, numbered from 1. Source: Hetzner Cloud, "Pl
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from unterbau.domain.quorum import Verdict
 
@@ -19,22 +19,9 @@ def shards(servers: int) -> int:
     return -(-servers // GROUP_SIZE)
 
 
-def free_shard(members: Mapping[int, int]) -> int:
-    """The lowest shard that has room. `members`: shard -> servers in it; one that is not there is empty.
-
-    A server keeps its group for life, so after a shrink the gaps are filled first and no new group is made for them.
-    """
-    return next(shard for shard in range(1, len(members) + 2) if members.get(shard, 0) < GROUP_SIZE)
-
-
-def assigned(servers: Iterable[str], members: Mapping[int, int]) -> dict[str, int]:
-    """{server: shard} for new servers in their order; `members` as for `free_shard`, before the first of them."""
-    there = dict(members)
-    found: dict[str, int] = {}
-    for server in servers:
-        found[server] = shard = free_shard(there)
-        there[shard] = there.get(shard, 0) + 1
-    return found
+def shard_of(number: int) -> int:
+    """The group of a pool's server number n: 1 to 10 are in the first, so none ever has to move or has no room."""
+    return shards(number)
 
 
 def fits(pools: Mapping[str, int]) -> Verdict:

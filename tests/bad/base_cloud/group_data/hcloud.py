@@ -57,6 +57,7 @@ node_pools = (
         types=("cx32", "cpx31"),
         locations=("fsn1", "nbg1", "hel1"),
         network="main",
+        first_address="10.9.0.31",
         survives_location=True,
     ),
     NodePool(
@@ -65,6 +66,7 @@ node_pools = (
         types=("cpx31",),
         locations=("fsn1", "nbg1"),
         network="main",
+        first_address="10.9.0.41",
         groups=("workers", "storage"),
         labels={"example.com/tier": "batch"},
         volumes=(PoolVolume(name="data", size_gib=100),),

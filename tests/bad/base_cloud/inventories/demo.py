@@ -12,5 +12,7 @@ workers = hosts(
 )
 store = endpoints(SecretStore(path="secrets/demo.age", identity="~/.config/demo.txt"))
 hcloud = endpoints(
-    CloudProject(name="cloud", token=SecretRef("hcloud/token"), cluster="demo", limits={"servers": 20}),
+    CloudProject(
+        name="cloud", token=SecretRef("hcloud/token"), cluster="demo", known_hosts="known_hosts", limits={"servers": 20}
+    ),
 )
