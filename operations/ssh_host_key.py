@@ -20,8 +20,8 @@ from facts.ssh_host_key import FOLDER, HostKeys
 from operations.config_file import Commands
 from operations.guard import prove_new_connection
 from unterbau import changes
-from unterbau.secrets.known_hosts import Pin, first_keys, forget, pin
 from unterbau.domain.unknown import Unknown
+from unterbau.secrets.known_hosts import Pin, first_keys, forget, pin
 
 OWN_TYPE = "ssh-ed25519"
 OWN_FILE = f"{FOLDER}/ssh_host_ed25519_key"

@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from unterbau.connectors.endpoint import EndpointError
-from unterbau.secrets.known_hosts import FIRST, Pin, pinned, repinned
 from unterbau.secrets.hidden import Hidden
+from unterbau.secrets.known_hosts import FIRST, Pin, pinned, repinned
 
 HEADER = "#cloud-config\n"
 

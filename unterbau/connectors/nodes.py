@@ -37,8 +37,9 @@ class NodesConnector(NodeConnector):
     def make_names_data(name: str) -> NamesData:
         project, environment = cloud_listing.declared(name), cloud_listing.environment_of(name)
         found = cloud_listing.servers(name)
-        known = isinstance(found, list)
-        there = {one["name"]: one for one in found if ours(one["labels"], project.cluster)} if known else {}
+        known = not isinstance(found, str)
+        listed = [] if isinstance(found, str) else found
+        there = {one["name"]: one for one in listed if ours(one["labels"], project.cluster)}
         nodes = [(one.node, one.pool) for owner, one in environment.pool_nodes if owner.name == name]
         for node, pool in nodes:
             state = {STATE: there.get(node.name, {}).get("status", ABSENT)} if known else {}

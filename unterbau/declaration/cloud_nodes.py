@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from unterbau.declaration.cloud import CloudProject
 from unterbau.declaration.cloud_pool import NodePool
@@ -50,7 +51,7 @@ def pool_nodes(project: CloudProject, pools: Iterable[NodePool]) -> Iterator[Poo
             yield PoolNode(node_of(project, name, str(address)), pool)
 
 
-def node_of(project: CloudProject, name: str, address: str) -> Node:
+def node_of(project: CloudProject, name: str, address: Any) -> Node:
     """A server of the project as a node."""
     return Node(
         name=name,

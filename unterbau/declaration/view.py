@@ -162,7 +162,7 @@ def _with_pools(
         for group in one.pool.inventory_groups:
             found.setdefault(group, []).append((one.node, {}))
     for group, members in groups.items():
-        own = [(one.node, {}) for project, one in every if project.name in asked.get(group, ())]
+        own: list[Entry] = [(one.node, {}) for project, one in every if project.name in asked.get(group, ())]
         found[group] = [*members, *found.get(group, ()), *own]
     return found
 
