@@ -1,7 +1,7 @@
 """A node's own SSH host key in place of the one that came with its user data.
 
-Whoever can ask the metadata service on the node knows the first one. So the node makes a key that never leaves it, which
-is pinned through the connection that the first one vouches for; then the first one is gone on the node, and is
+Whoever can ask the metadata service on the node knows the first one. So the node makes a key that never leaves it,
+which is pinned through the connection that the first one vouches for; then the first one is gone on the node, and is
 forgotten here. A run that ends in between leaves both pinned, of two types, and the next one goes on.
 """
 
@@ -38,16 +38,15 @@ def own(node: str, address: str, known_hosts: str, first: Sequence[str]) -> Comm
         known_hosts: path of the OpenSSH known_hosts file where its key is pinned.
         first: the keys pinned there that came with its user data, "type base64" each; none of a node that has its own.
     """
+    if not first:
+        host.noop(f"{node} shows its own key")
+        return
     found = host.get_fact(HostKeys)
     if isinstance(found, Unknown):
         yield from changes.refuse(f"cannot change host keys of {node}: they could not be read; see the error above")
         return
-    there = {key.partition(" ")[0]: key for key in found.values()}
-    if not first:
-        host.noop(f"{node} shows its own key")
-        return
     changes.attribute(f"host key of {node}", "as in its user data", "made by itself")
-    if OWN_TYPE not in there:
+    if not any(key.startswith(f"{OWN_TYPE} ") for key in found.values()):
         yield StringCommand(f"ssh-keygen -q -t ed25519 -N '' -f {OWN_FILE} && {RELOAD}")
     yield FunctionCommand(pin_own, (node, address, known_hosts), {})
     for file_of_first in [f"{FOLDER}/{one}" for one, key in found.items() if key in first]:
