@@ -19,7 +19,7 @@ from pyinfra.api import StringCommand
 from operations import api_call
 from operations.config_file import Commands
 from unterbau import changes
-from unterbau.domain.cloud_labels import labels, ours
+from unterbau.domain.cloud_labels import FIRST_KEY, labels, ours
 from unterbau.domain.unknown import AfterApply, Unknown
 
 NAME = r"[A-Za-z0-9]([A-Za-z0-9._@-]{0,61}[A-Za-z0-9])?"
@@ -154,6 +154,7 @@ def _made(kind: Kind, thing: Thing, found: Mapping[str, Any] | None, cluster: st
     marked = labels(cluster, others=thing.labels)
     if found is None:
         return _created(kind, thing, marked)
+    marked |= {key: value for key, value in found["labels"].items() if key == FIRST_KEY}  # the connector's, for good
     differing = _differing(thing)
     for name in differing:
         _say(f"{kind.name} {thing.name} {name}", thing.now.get(name), thing.attributes[name])

@@ -41,7 +41,6 @@ class Objects:
         """`servers` as this run has listed them already, if it has."""
         self._client, self._cluster = client, cluster
         self._lists: dict[str, list[dict[str, Any]]] = {} if servers is None else {"servers": servers}
-        self.adopted: set[str] = set()  # names of what an earlier attempt had made
         self._ids: dict[tuple[str, str], int] = {}  # of ours; an id never changes
         self._servers = {one["name"]: one for one in servers or ()}  # as last listed, and those made since
 
@@ -137,6 +136,10 @@ class Objects:
                 )
             gevent.sleep(LOOK_AGAIN_S)
 
+    def knows(self, kind: str, name: str) -> bool:
+        """Whether this run has seen, or made, one of ours with that name."""
+        return (kind, name) in self._ids
+
     def number(self, kind: str, name: str) -> int:
         """The id of the one of ours with that name; ApiError not_found."""
         if kind not in OBJECTS:
@@ -156,7 +159,6 @@ class Objects:
         if found is None:
             raise error
         self._ids[kind, name] = found["id"]
-        self.adopted.add(name)
         self._settled(kind, name, found["id"])
         return dict(found)
 

@@ -17,27 +17,39 @@ SOLD_OUT = ("resource_unavailable", "placement_error")
 NOT_OFFERED = ("unsupported location", "server type")  # words of `invalid_input`: not sold there, or no more
 
 
+class SoldOutError(EndpointError):
+    """Nothing of what was tried can be had."""
+
+
 def bought(objects: Objects, body: Mapping[str, Any]) -> dict[str, Any]:
     """The server, created from the first candidate that is not sold out; EndpointError says what was tried."""
-    wanted = {key: value for key, value in body.items() if key not in OWN}
-    first = pinned_first(str(body["name"]), body["pin"]) if body.get("pin") else None
-    wanted = first.within(wanted) if first else wanted
-    choice, tried = _choice(objects, body), []
+    name, wanted = str(body["name"]), {key: value for key, value in body.items() if key not in OWN}
+    if not body.get("pin"):
+        return _first_to_be_had(objects, wanted, _choice(objects, body))
+    first = pinned_first(name, body["pin"], wanted.get("user_data") or "")
+    labelled = {**wanted, "user_data": first.user_data, "labels": {**wanted["labels"], **first.label}}
+    try:
+        found = _first_to_be_had(objects, labelled, _choice(objects, body))
+    except (ApiError, SoldOutError):
+        if not objects.knows("servers", name):
+            first.withdraw()
+        raise
+    if not first.label.items() <= found["labels"].items():
+        first.withdraw()  # another attempt made it, with its own key
+    return found
+
+
+def _first_to_be_had(objects: Objects, wanted: Mapping[str, Any], choice: Choice) -> dict[str, Any]:
+    tried = []
     for candidate in choice.candidates:
         where = {"server_type": candidate.server_type, "location": candidate.location}
         try:
-            found = objects.created("servers", {**wanted, **where})
+            return objects.created("servers", {**wanted, **where})
         except ApiError as error:
             if not _elsewhere(error):
                 raise
             tried.append((candidate, f"{error.code}: {error.message}"))
-            continue
-        if first and found["name"] in objects.adopted:
-            first.withdraw()  # it has the key of the attempt that made it
-        return found
-    if first:
-        first.withdraw()
-    raise EndpointError(exhausted(str(wanted["name"]), tried, choice))
+    raise SoldOutError(exhausted(str(wanted["name"]), tried, choice))
 
 
 def _choice(objects: Objects, body: Mapping[str, Any]) -> Choice:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 
 MANAGED_BY, CLUSTER, POOL, GROUP = "managed-by", "cluster", "pool", "group-"
+FIRST_KEY = "first-host-key"  # of a server: which key its user data had, from the call on that created it
 US = "unterbau"
 MEMBER = "true"  # what a label group-… is worth; its being there is what counts
 RESERVED = "hetzner.cloud/"  # the provider's own keys. Source: Hetzner Cloud API, "Labels"
@@ -32,7 +33,7 @@ def is_value(text: str) -> bool:
 
 def is_mark(key: str) -> bool:
     """Whether a key is one that we set ourselves, and nobody declares."""
-    return key in (MANAGED_BY, CLUSTER, POOL) or key.startswith(GROUP)
+    return key in (MANAGED_BY, CLUSTER, POOL, FIRST_KEY) or key.startswith(GROUP)
 
 
 def labels(
