@@ -43,7 +43,7 @@ class NodesConnector(NodeConnector):
         nodes = [(one.node, one.pool) for owner, one in environment.pool_nodes if owner.name == name]
         for node, pool in nodes:
             state = {STATE: there.get(node.name, {}).get("status", ABSENT)} if known else {}
-            yield _entry(node, state, list(pool.inventory_groups))
+            yield _entry(node, state, list(pool.groups_of(node.name)))
         for surplus in sorted(there.keys() - {node.name for node, _ in nodes}):
             yield from _surplus(environment, name, there[surplus])
 

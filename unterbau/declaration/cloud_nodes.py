@@ -18,10 +18,15 @@ _asked_by: dict[str, Path] = {}
 
 @dataclass(frozen=True)
 class PoolNode:
-    """A declared server of a pool, and the inventory groups that it is in."""
+    """A declared server of a pool."""
 
     node: Node
     pool: NodePool
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Without those that the inventory itself puts it in."""
+        return self.pool.groups_of(self.node.name)
 
 
 def nodes_of(project: str) -> list[Host]:

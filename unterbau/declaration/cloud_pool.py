@@ -37,6 +37,7 @@ class PoolVolume(Declaration):
     format: FileSystem = Field("xfs", description='"ext4" or "xfs"; made once, when it is new')
 
 
+ServerGroups = dict[CloudName, PoolGroups]
 PoolVolumes = Many[Annotated[PoolVolume, made_of(PoolVolume)]]
 
 
@@ -54,6 +55,9 @@ class NodePool(Declaration):
     prefix: CloudNameOrNone = Field("", description="what its servers' names begin with; '' for <cluster>-<name>")
     image: ImageName = Field("debian-12", description="what a new server starts from; those that run stay as they are")
     groups: PoolGroups = Field((), description="inventory groups of its servers; () for the pool's name")
+    server_groups: ServerGroups = Field(
+        default_factory=dict, description="further groups of single servers: {a server's name: its groups besides}"
+    )
     labels: CloudLabels = Field(default_factory=dict, description="labels besides the platform's own")
     placement: Placement = Field("spread", description='"spread": on different machines, ten servers a group; "none"')
     spread_locations: bool = Field(
@@ -88,6 +92,16 @@ class NodePool(Declaration):
     def inventory_groups(self) -> tuple[str, ...]:
         """The groups that its servers are in."""
         return self.groups or (self.name,)
+
+    @property
+    def every_group(self) -> tuple[str, ...]:
+        """The groups that any of its servers is in."""
+        single = (group for groups in self.server_groups.values() for group in groups)
+        return tuple(dict.fromkeys([*self.inventory_groups, *single]))
+
+    def groups_of(self, server: str) -> tuple[str, ...]:
+        """The groups that a server of it is in."""
+        return tuple(dict.fromkeys([*self.inventory_groups, *self.server_groups.get(server, ())]))
 
     def named(self, cluster: str) -> str:
         """What its servers' names begin with."""

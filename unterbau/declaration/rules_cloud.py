@@ -106,9 +106,9 @@ def pool_groups_free(view: View) -> Iterator[Problem]:
     lists = {name: value for name, value in view.inventory.names.items() if isinstance(value, list)}
     of_endpoints = [name for name, value in lists.items() if any(map(endpoint_of, value))]
     for pool in pools(view):
-        for group in pool.inventory_groups:
+        for group in pool.every_group:
             if group in (*reserved, *of_endpoints):
-                field = "groups" if pool.groups else "name"
+                field = "groups" if group in pool.groups else "name" if group == pool.name else "server_groups"
                 yield view.at(pool, field, repr(group), "another group's name: this one means something else already")
 
 
@@ -125,6 +125,15 @@ def server_names_fit(view: View) -> Iterator[Problem]:
                 yield view.at(
                     pool, "name", found, f"names that leave it at {LONGEST_NAME}: shorten the pool's or cluster's"
                 )
+
+
+def server_groups_of_servers(view: View) -> Iterator[Problem]:
+    """Groups of single servers are those of servers that the pool has."""
+    for project in projects(view):
+        for pool in pools(view):
+            servers = list(pool.servers(project.cluster))
+            for name in (name for name in pool.server_groups if name not in servers):
+                yield view.at(pool, "server_groups", repr(name), one_of("server of the pool", servers, name))
 
 
 def pool_servers_odd(view: View) -> Iterator[Problem]:
@@ -215,6 +224,6 @@ def volume_names_apart(view: View) -> Iterator[Problem]:
 
 cloud_rules: tuple[Callable[[View], Iterator[Problem]], ...] = (
     token_has_a_place, nodes_of_a_project, cloud_data_read, cloud_names_once, pool_groups_free, server_names_fit,
-    pool_servers_odd, placement_fits, keys_for_pools, cloud_keys_readable, attached_to_servers, primary_ips_once,
-    volume_names_apart,
+    server_groups_of_servers, pool_servers_odd, placement_fits, keys_for_pools, cloud_keys_readable,
+    attached_to_servers, primary_ips_once,    volume_names_apart,
 )  # fmt: skip

@@ -159,7 +159,7 @@ def _with_pools(
     found: dict[str, list[Entry]] = {}
     asked, every = _asked(inventory), list(of_pools)
     for _, one in every:
-        for group in one.pool.inventory_groups:
+        for group in one.groups:
             found.setdefault(group, []).append((one.node, {}))
     for group, members in groups.items():
         own: list[Entry] = [(one.node, {}) for project, one in every if project.name in asked.get(group, ())]
@@ -171,7 +171,7 @@ def groups_of_pools(every: Iterable[Mapping[str, Any]], c: Collector) -> list[st
     """Groups whose nodes a cloud has, or will have, by the data of files or hosts."""
     tuples = [data.get("node_pools") for data in every]
     pools = [one for values in tuples if isinstance(values, tuple) for one in values if isinstance(one, NodePool)]
-    return list(dict.fromkeys(group for pool in pools if c.valid(pool) for group in pool.inventory_groups))
+    return list(dict.fromkeys(group for pool in pools if c.valid(pool) for group in pool.every_group))
 
 
 def _merge(
