@@ -200,7 +200,7 @@ _WORDS = {
     "SubnetKind": "text", "Subnets": "subnets", "Routes": "routes", "CloudLabels": "dict",
     "PublicKey": "public key", "Location": "text", "Locations": "locations", "FileSystem": "text", "IpVersion": "text",
     "ReverseDns": "domain name",
-    "PoolGroup": "short name", "PoolGroups": "groups", "ServerTypes": "server types", "ImageName": "image",
+    "PoolGroup": "short name", "PoolGroups": "groups", "ServerGroups": "dict of groups", "ServerTypes": "server types", "ImageName": "image",
     "Placement": "text", "PoolVolumes": "volumes", "Direction": "text", "FirewallProtocol": "text",
     "RulePorts": "ports", "AnyCidrs": "CIDRs", "Description": "text", "FirewallRules": "rules", "Balanced": "text",
     "CheckPath": "path", "StatusCodes": "texts", "Port | None": "port", "MaybeCheck": "a check",

@@ -225,5 +225,5 @@ def volume_names_apart(view: View) -> Iterator[Problem]:
 cloud_rules: tuple[Callable[[View], Iterator[Problem]], ...] = (
     token_has_a_place, nodes_of_a_project, cloud_data_read, cloud_names_once, pool_groups_free, server_names_fit,
     server_groups_of_servers, pool_servers_odd, placement_fits, keys_for_pools, cloud_keys_readable,
-    attached_to_servers, primary_ips_once,    volume_names_apart,
+    attached_to_servers, primary_ips_once, volume_names_apart,
 )  # fmt: skip
