@@ -1,0 +1,68 @@
+"""Gates before a server is deleted: its node has left the clusters that it was part of, in this run or before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from pyinfra import logger
+from pyinfra.api import FunctionCommand
+from pyinfra.api.exceptions import PyinfraError
+from pyinfra.api.host import Host
+from pyinfra.api.state import State
+
+from facts.k3s_departed import Traces
+from operations.config_file import Commands
+from unterbau import changes
+from unterbau.domain.unknown import Unknown
+
+RULE = "who is deleted has left its cluster"
+
+
+def nodes_in_the_run(servers: Iterable[str], nodes: Mapping[str, bool]) -> Commands:
+    """The rule that nobody is deleted whose node this run passes over: it would go without having left.
+
+    Args:
+        servers: names of those that will be deleted.
+        nodes: {a server that is a node: whether this run includes it}.
+    """
+    if passed_over := [name for name in servers if nodes.get(name) is False]:
+        names = ", ".join(passed_over)
+        said = f"{names}: outside of this run's limit; plan without --limit, so that they leave first"
+        yield from changes.rule(RULE, passed=False, arithmetic=said)
+
+
+def has_left(server: str) -> FunctionCommand:
+    """Ask the node of a server whether it has left; one that cannot be asked any more has not."""
+
+    def see_that_it_has_left(state: State, host: Host, server: str) -> bool:
+        node = _node(state, server)
+        found = "its node is not in the inventory any more" if node is None else _found(state, node)
+        if found:
+            said = f"cannot delete server {server}: {found}; see the errors above, then apply again"
+            logger.error(f"{host.print_prefix}{said}")
+        return not found
+
+    return FunctionCommand(see_that_it_has_left, (server,), {})
+
+
+def _node(state: State, server: str) -> Host | None:
+    """The node that leaves because of this server; None if there is none in the inventory."""
+    nodes = [one for one in state.inventory if one.data.get("leaving") and one.data.node.name == server]
+    return nodes[0] if nodes else None
+
+
+def _found(state: State, node: Host) -> str:
+    """Why its node has not left; "" if it has."""
+    if node not in state.active_hosts:
+        return "its node failed in this run, or was left out of it"
+    if not node.data.get("k3s"):
+        return ""
+    try:
+        traces = node.get_fact(Traces)
+    except (PyinfraError, OSError) as error:
+        return f"its node could not be asked whether K3s has left it ({error})"
+    if isinstance(traces, Unknown):
+        return "what K3s left on its node could not be read"
+    running = [unit for unit, active in traces["active"].items() if active not in ("inactive", "failed")]
+    left = [*running, *traces["paths"], *(["mounts of pods"] if traces["mounts"] else [])]
+    return f"found {', '.join(left)} of K3s on its node, so it has not left its cluster" if left else ""
