@@ -5,6 +5,7 @@ from __future__ import annotations
 from pyinfra import host, inventory
 from pyinfra.api import deploy
 
+from deploys.leaving import leaving
 from operations import firewall as node_firewall
 from operations import operator_account
 from operations import ssh_server as sshd
@@ -86,5 +87,5 @@ def groups() -> dict[str, list[str]]:
 
 
 def _leaving() -> list[str]:
-    nodes = (one.data.node for one in inventory if one.data.get("node"))
-    return [str(node.address) for node in nodes if node.name in (host.data.get("k3s_removed") or ())]
+    nodes, gone = (one.data.node for one in inventory if one.data.get("node")), leaving()
+    return [str(node.address) for node in nodes if node.name in gone]

@@ -7,6 +7,7 @@ from pyinfra.api import HiddenValue, deploy
 
 from deploys import object_storage as storage
 from deploys.base import addresses
+from deploys.leaving import leaving
 from deploys.secrets import keyring
 from facts.k3s import DATA
 from operations import artifact as pinned
@@ -119,7 +120,7 @@ def cluster(declared: K3s) -> Cluster:
         snapshot_cron=declared.snapshot_cron,
         snapshots_kept=declared.snapshots_kept,
         s3_config_secret=S3_CONFIG_SECRET if declared.snapshot_bucket else "",
-        removed=tuple(host.data.get("k3s_removed") or ()),
+        removed=leaving(),
         datastore=tuple(declared.datastore.endpoints) if declared.datastore else (),
         drain_timeout_s=declared.drain_timeout_s,
         apiserver_args=tuple(declared.apiserver_args),

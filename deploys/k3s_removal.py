@@ -9,6 +9,7 @@ from pyinfra import host
 from pyinfra.api import deploy
 
 from deploys.base import addresses
+from deploys.leaving import leaving
 from operations import k3s_removal
 from operations.k3s_removal_gate import Membership
 from unterbau.declaration import K3s
@@ -16,7 +17,7 @@ from unterbau.declaration import K3s
 
 def leaves() -> bool:
     """Whether this machine is told to leave, or has left."""
-    return host.data.node.name in (host.data.get("k3s_removed") or ())
+    return host.data.node.name in leaving()
 
 
 def membership() -> Membership:
@@ -26,7 +27,7 @@ def membership() -> Membership:
     return Membership(
         servers=addresses(declared.servers),
         agents=list(addresses(declared.agents)) if declared.agents else [],
-        removed={name: everybody.get(name, "") for name in host.data.get("k3s_removed") or ()},
+        removed={name: everybody.get(name, "") for name in leaving()},
         port=declared.api_port,
         drain_timeout_s=declared.drain_timeout_s,
     )

@@ -144,7 +144,7 @@ def _words(node: NodeState) -> str:
 
 def _rules(seen: Findings, ordered: Sequence[Step]) -> Commands:
     if seen.leaving:
-        yield from changes.rule(NAMES_RULE, passed=True, arithmetic=f"{', '.join(seen.leaving)}: in k3s_removed")
+        yield from changes.rule(NAMES_RULE, passed=True, arithmetic=f"{', '.join(seen.leaving)}: told to leave")
     if seen.undeclared:
         names = ", ".join(seen.undeclared)
         said = f"in the cluster and not declared: {names}; declare them, or name them in k3s_removed"

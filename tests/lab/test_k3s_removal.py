@@ -148,7 +148,7 @@ def test_a_server_leaves_is_wiped_and_another_machine_takes_its_place(cluster: C
     assert code == 2
     assert rules(plan)["deletions are allowed by name"] == (
         True,
-        f"{cluster.name('srv-1')}: {cluster.name('srv-2')}: in k3s_removed",
+        f"{cluster.name('srv-1')}: {cluster.name('srv-2')}: told to leave",
     )
     cluster.apply()
     everybody = named(cluster, "srv-1", "srv-3", "wrk-2")

@@ -119,7 +119,7 @@ def test_a_server_that_was_told_to_leave(run: Any) -> None:
         "wait_until_it_is_out: srv-2",
     ]
     assert [(rule.name, rule.passed, rule.arithmetic) for rule in record.rules] == [
-        ("deletions are allowed by name", True, "srv-2: in k3s_removed"),
+        ("deletions are allowed by name", True, "srv-2: told to leave"),
         (
             "etcd keeps its quorum",
             True,

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from pyinfra.api.host import Host
 from typing_extensions import override
 
+from unterbau.connectors import cloud_listing
 from unterbau.connectors.endpoint import Call, EndpointConnector, EndpointError, NotThereError
 from unterbau.secrets.store import StoreError
 
@@ -57,7 +58,8 @@ class HcloudConnector(EndpointConnector):
         if self._objects is None:
             from unterbau.connectors.hcloud_objects import Objects  # noqa: PLC0415
 
-            self._objects = Objects(self.client, str(self.host.data.cloud.cluster))
+            declared = self.host.data.cloud
+            self._objects = Objects(self.client, str(declared.cluster), cloud_listing.taken(str(declared.name)))
         return self._objects
 
     @override

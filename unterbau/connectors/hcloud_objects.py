@@ -37,11 +37,12 @@ LOOK_AGAIN_S = 4.0
 class Objects:
     """See the module."""
 
-    def __init__(self, client: CloudClient, cluster: str) -> None:
+    def __init__(self, client: CloudClient, cluster: str, servers: list[dict[str, Any]] | None = None) -> None:
+        """`servers` as this run has listed them already, if it has."""
         self._client, self._cluster = client, cluster
-        self._lists: dict[str, list[dict[str, Any]]] = {}
+        self._lists: dict[str, list[dict[str, Any]]] = {} if servers is None else {"servers": servers}
         self._ids: dict[tuple[str, str], int] = {}  # of ours; an id never changes
-        self._servers: dict[str, dict[str, Any]] = {}  # as last listed, and those made since
+        self._servers = {one["name"]: one for one in servers or ()}  # as last listed, and those made since
 
     def listed(self, kind: str) -> list[dict[str, Any]]:
         """All objects of a kind, ours or not; asked for anew only after a write."""

@@ -12,6 +12,7 @@ from unterbau.declaration.cloud import (
 )
 from unterbau.declaration.cloud_firewall import CloudFirewall, FirewallRule
 from unterbau.declaration.cloud_load_balancer import HealthCheck, LoadBalancer, LoadBalancerService
+from unterbau.declaration.cloud_nodes import nodes_of
 from unterbau.declaration.cloud_pool import NodePool, PoolVolume
 from unterbau.declaration.endpoint import Endpoint, KubernetesEndpoint, SecretStore, VaultEndpoint, endpoints
 from unterbau.declaration.flow import Flow, flows_of
@@ -91,5 +92,6 @@ __all__ = [
     "S3Endpoint", "S3Group", "S3Policy", "S3ServiceAccount", "S3Statement", "S3User", "Secret", "SecretRef",
     "SecretStore", "SecurityUpgrades", "ServicePort", "SshServer", "StoragePool", "TimeSync", "VaultDatabase",
     "VaultDatabaseRole", "VaultEndpoint", "VaultMount", "VaultPolicy", "VaultServer", "VaultStaticRole", "Volume",
-    "buckets_of", "collecting", "endpoints", "flows_of", "hosts", "kernel_of", "load", "public_key_file", "secrets_of",
+    "buckets_of", "collecting", "endpoints", "flows_of", "hosts", "kernel_of", "load", "nodes_of",
+    "public_key_file", "secrets_of",
 ]  # fmt: skip

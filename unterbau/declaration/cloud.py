@@ -87,11 +87,11 @@ class CloudProject(Declaration):
     cluster: CloudName = Field(
         description="what its objects are labelled with, and servers' names begin with; for good"
     )
-    known_hosts: FilePath = Field(description="the file in which its servers' host keys are pinned as they are created")
-    ssh_user: UserName = Field("root", description="who logs in; anyone but root needs sudo without a password")
-    ssh_key: FilePath | None = Field(None, description="path of the private key; None asks the SSH agent")
     endpoint: ApiUrl = Field("https://api.hetzner.cloud/v1", description="where the API answers")
     ca: FilePath | None = Field(None, description="PEM file of the authority that `endpoint` is verified against")
+    ssh_user: UserName = Field("root", description="who logs in to its servers")
+    ssh_key: FilePath | None = Field(None, description="path of the private key to log in with; None asks the agent")
+    known_hosts: FilePath = Field(description="OpenSSH known_hosts file where the keys of its servers are pinned")
     limits: Limits = Field(
         default_factory=dict,
         description="what the console shows as the project's limits: kind -> how many there may be",

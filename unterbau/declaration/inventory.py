@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from unterbau.declaration.base import Declaration
+from unterbau.declaration.cloud_nodes import project_of
 from unterbau.declaration.data import wrong
 from unterbau.declaration.endpoint import DATA_NAMES, Endpoint
 from unterbau.declaration.flow import CONTROLLERS, PODS
@@ -31,6 +32,8 @@ def read_groups(source: Source, collector: Collector) -> tuple[dict[str, list[En
         found = [] if problems else [endpoint_of(entry) for entry in value]
         if found and all(found):
             endpoints += [one for one in found if one]
+        elif not problems and any(map(project_of, value)):
+            groups[name] = []  # the pools say who is in it
         else:
             groups[name] = [] if problems else list(_entries(source, name, value, collector))
     return groups, endpoints

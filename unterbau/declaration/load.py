@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from unterbau.declaration import data, rules
+from unterbau.declaration.cloud import CloudProject
+from unterbau.declaration.cloud_nodes import PoolNode
 from unterbau.declaration.endpoint import Endpoint
 from unterbau.declaration.explain import near
 from unterbau.declaration.inventory import read_groups
@@ -21,7 +23,8 @@ from unterbau.declaration.view import View, groups_of_pools
 class Environment:
     """A valid environment. `groups`: name -> node names, with `all` and the environment's own; `data` by node.
 
-    Endpoints are in no group here: flows and layers speak of nodes.
+    Endpoints are in no group here: flows and layers speak of nodes. `pool_nodes` are those nodes that a cloud project's
+    pools declare, each with its project; `endpoint_data` is what each endpoint reads.
     """
 
     name: str
@@ -30,6 +33,8 @@ class Environment:
     groups: Mapping[str, tuple[str, ...]]
     data: Mapping[str, Mapping[str, Any]]
     endpoints: tuple[Endpoint, ...] = ()
+    pool_nodes: tuple[tuple[CloudProject, PoolNode], ...] = ()
+    endpoint_data: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def load(name_or_path: str | Path, root: Path | None = None) -> Environment:
@@ -41,7 +46,9 @@ def load(name_or_path: str | Path, root: Path | None = None) -> Environment:
         problems = [*collector.problems, *rules.all_problems(view)]
     if problems:
         raise DeclarationError([_relative(problem, root) for problem in problems], f"environment {path.stem}")
-    return Environment(path.stem, path, tuple(view.nodes), view.groups, view.data, tuple(view.endpoints))
+    nodes, endpoints = tuple(view.nodes), tuple(view.endpoints)
+    of_clouds = tuple(view.pool_nodes), view.endpoint_data
+    return Environment(path.stem, path, nodes, view.groups, view.data, endpoints, *of_clouds)
 
 
 def _inventory(name_or_path: str | Path, root: Path) -> Path:

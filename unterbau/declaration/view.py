@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from unterbau.declaration.base import Declaration
 from unterbau.declaration.cloud import CloudProject
+from unterbau.declaration.cloud_nodes import PoolNode, pool_nodes, project_of
 from unterbau.declaration.cloud_pool import NodePool
 from unterbau.declaration.data import known
 from unterbau.declaration.endpoint import Endpoint
@@ -32,6 +33,7 @@ class View:
     readable: bool
     endpoints: Sequence[Endpoint] = ()
     endpoint_data: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    pool_nodes: Sequence[tuple[CloudProject, PoolNode]] = ()
 
     @classmethod
     def of(
@@ -43,24 +45,26 @@ class View:
         endpoints: Sequence[Endpoint] = (),
     ) -> View:
         """Merge data as pyinfra does: host over groups (last wins, the environment's own is the last) over all."""
+        merged: dict[str, dict[str, Any]] = {}
+        for source in sources:
+            merged.setdefault(source.path.stem, {}).update(source.names)
+        of_endpoints = _of_endpoints(inventory, merged)
+        of_pools = list(_of_pools(inventory, endpoints, of_endpoints, c))
+        groups = _with_pools(inventory, groups, of_pools)
         entries = [entry for members in groups.values() for entry in members]
         nodes = list({id(node): node for node, _ in entries}.values())
         names = tuple(dict.fromkeys(str(node.name) for node in nodes))
         own = {group: tuple(str(node.name) for node, _ in members) for group, members in groups.items()}
         all_groups = {**own, inventory.path.stem: names, "all": names}
         order = ["all", *own, inventory.path.stem]
-        merged: dict[str, dict[str, Any]] = {}
-        for source in sources:
-            merged.setdefault(source.path.stem, {}).update(source.names)
         data = {name: _merge(name, order, all_groups, merged) for name in names}
         for node, host_data in entries:
             data[str(node.name)].update(host_data)
         unknown = frozenset(name for source in sources for name in source.names if not known(name))
         readable = all(s.readable for s in (inventory, *sources))
-        of_endpoints = _of_endpoints(inventory, merged)
         for group in groups_of_pools(of_endpoints.values(), c):
             all_groups.setdefault(group, ())
-        return cls(inventory, nodes, all_groups, data, c, unknown, readable, endpoints, of_endpoints)
+        return cls(inventory, nodes, all_groups, data, c, unknown, readable, endpoints, of_endpoints, of_pools)
 
     @property
     def label(self) -> str:
@@ -125,6 +129,42 @@ def _of_endpoints(inventory: Source, merged: Mapping[str, Mapping[str, Any]]) ->
     order = ["all", *groups, inventory.path.stem]
     groups |= {"all": every, inventory.path.stem: every}
     return {name: _merge(name, order, groups, merged) for name in every}
+
+
+def _of_pools(
+    inventory: Source, endpoints: Iterable[Endpoint], data: Mapping[str, Mapping[str, Any]], c: Collector
+) -> Iterator[tuple[CloudProject, PoolNode]]:
+    """Servers of pools whose project the inventory has asked for with `nodes_of`."""
+    asked = {project for projects in _asked(inventory).values() for project in projects}
+    for project in endpoints:
+        if isinstance(project, CloudProject) and project.name in asked and c.valid(project):
+            pools = data.get(project.name, {}).get("node_pools")
+            valid = [one for one in pools if isinstance(one, NodePool) and c.valid(one)] if pools else []
+            for one in pool_nodes(project, valid):
+                c.made(one.node, c.place(one.pool) or inventory.place(""))
+                yield project, one
+
+
+def _asked(inventory: Source) -> dict[str, list[str]]:
+    """{group: projects whose nodes it stands for}."""
+    lists = {group: value for group, value in inventory.names.items() if isinstance(value, list)}
+    found = {group: [one for one in map(project_of, value) if one] for group, value in lists.items()}
+    return {group: projects for group, projects in found.items() if projects}
+
+
+def _with_pools(
+    inventory: Source, groups: Mapping[str, list[Entry]], of_pools: Iterable[tuple[CloudProject, PoolNode]]
+) -> dict[str, list[Entry]]:
+    """The inventory's groups with the pools' servers in them, the pools' own groups first, as pyinfra has them."""
+    found: dict[str, list[Entry]] = {}
+    asked, every = _asked(inventory), list(of_pools)
+    for _, one in every:
+        for group in one.pool.inventory_groups:
+            found.setdefault(group, []).append((one.node, {}))
+    for group, members in groups.items():
+        own = [(one.node, {}) for project, one in every if project.name in asked.get(group, ())]
+        found[group] = [*members, *found.get(group, ()), *own]
+    return found
 
 
 def groups_of_pools(every: Iterable[Mapping[str, Any]], c: Collector) -> list[str]:

@@ -10,17 +10,19 @@ import select
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import click
 from pyinfra.api.host import Host
 
-from unterbau.declaration import DeclarationError, load
+from unterbau.declaration import DeclarationError, Environment, load
 from unterbau.plan import run as engine
 from unterbau.plan.execute import Run, Step
 from unterbau.plan.interrupts import Interrupts
 from unterbau.plan.model import Plan, PlanFileError, read_plan_file
-from unterbau.plan.report import CHANGES, FAILED, REFUSED
+from unterbau.plan.report import CHANGES, DONE, FAILED, REFUSED, Report
 from unterbau.plan.session import SessionError
 from unterbau.plan.text import plan_text, report_text
 
@@ -110,36 +112,78 @@ def apply_command(target: str, limit: tuple[str, ...], as_json: bool, yes: bool)
             raise SessionError("cannot limit a plan file: it says itself for which hosts it is")
         environment = load(agreed.environment if agreed else target, Path.cwd())
         hosts = agreed.limit if agreed else _checked(limit)
-        with engine.planned(environment, Path.cwd(), hosts, _tell, lock=True) as (session, found):
-            run = Run(session, found, _tell_step)
-            sys.exit(_apply(run, agreed, interrupts, ask=not (yes or agreed), as_json=as_json))
+        applying = Applying(environment, hosts, agreed, interrupts, ask=not (yes or agreed), as_json=as_json)
+        sys.exit(applying.all_stages())
 
 
-def _apply(run: Run, agreed: Plan | None, interrupts: Interrupts, *, ask: bool, as_json: bool) -> int:
-    found = run.plan
-    if agreed is not None and agreed.digest != found.digest:
+@dataclass
+class Applying:
+    """One apply: the cloud's stage, if a machine has to be made or started, and then the hosts'."""
+
+    environment: Environment
+    limit: tuple[str, ...]
+    agreed: Plan | None
+    interrupts: Interrupts
+    ask: bool
+    as_json: bool
+    _earlier: list[dict[str, Any]] = field(default_factory=list)
+
+    def all_stages(self) -> int:
+        """The exit code."""
+        code, later = self._stage(())
+        if code != DONE or not later:
+            return code
+        if self.agreed is not None:
+            _tell(f"the cloud is as agreed; {len(later)} hosts could not be planned before: make their plan now")
+            return CHANGES
+        code, _ = self._stage(later)
+        return code
+
+    def _stage(self, made: tuple[str, ...]) -> tuple[int, tuple[str, ...]]:
+        """(exit code, hosts that wait for what was done); `made`: those that waited for the stage before."""
+        with engine.planned(self.environment, Path.cwd(), self.limit, _tell, lock=True) as (session, found):
+            if made and found.later:
+                raise SessionError(
+                    f"cannot go on with {', '.join(found.later)}: their cloud was converged and a machine of theirs "
+                    "still does not run; look at it in the project's console, then apply again"
+                )
+            return self._carried_out(Run(session, found, _tell_step)), found.later
+
+    def _carried_out(self, run: Run) -> int:
+        found = run.plan
+        if self.agreed is not None and self.agreed.digest != found.digest:
+            return self._not_agreed(self.agreed, found)
+        code = engine.exit_code_of(found)
+        if not self.as_json or code in {FAILED, REFUSED}:
+            click.echo(found.to_json() if self.as_json else plan_text(found), nl=False)
+        if code in {FAILED, REFUSED}:
+            _tell("nothing was changed: the plan is incomplete or refused")
+            return code
+        if self.ask and code == CHANGES:
+            if self.as_json:
+                _tell(plan_text(found))
+            _ask()
+        self.interrupts.run = run
+        report = engine.execute(run, Path.cwd(), _tell)
+        self.interrupts.run = None  # another stage may follow, which is not being executed yet
+        self._show(report)
+        return report.exit_code
+
+    def _not_agreed(self, agreed: Plan, found: Plan) -> int:
         difference = engine.difference(agreed, found)
         _tell(f"refused: the plan is not the agreed one any more\n{difference}")
-        if as_json:
+        if self.as_json:
             _echo_json({"error": "the plan is not the agreed one", "difference": difference, "exit_code": REFUSED})
         return REFUSED
-    code = engine.exit_code_of(found)
-    if not as_json or code in {FAILED, REFUSED}:
-        click.echo(found.to_json() if as_json else plan_text(found), nl=False)
-    if code in {FAILED, REFUSED}:
-        _tell("nothing was changed: the plan is incomplete or refused")
-        return code
-    if ask and code == CHANGES:
-        if as_json:
-            _tell(plan_text(found))
-        _ask()
-    interrupts.run = run
-    report = engine.execute(run, Path.cwd(), _tell)
-    if as_json:
-        _echo_json(report.to_json())
-    else:
-        click.echo(report_text(report))
-    return report.exit_code
+
+    def _show(self, report: Report) -> None:
+        """As text at once; as JSON one document at the end, with the stage before in it."""
+        if not self.as_json:
+            click.echo(report_text(report))
+        elif report.plan.later and report.exit_code == DONE and self.agreed is None:
+            self._earlier.append(report.to_json())
+        else:
+            _echo_json({**report.to_json(), **({"earlier_stages": self._earlier} if self._earlier else {})})
 
 
 def _ask() -> None:

@@ -32,6 +32,7 @@ def make_plan(session: Session) -> Plan:
         changes=tuple(collected[op, name] for op in order for name in names if (op, name) in collected),
         unchanged=_unchanged(session, set(collected)),
         problems=_problems(session),
+        later=session.later,
     )
     return check(plan, asked)
 

@@ -63,6 +63,7 @@ class Plan:
     unchanged: dict[str, int] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
     rules: tuple[Rule, ...] = ()
+    later: tuple[str, ...] = ()  # hosts that are planned once what is planned here has been done
 
     def body(self) -> dict[str, Any]:
         """Everything but the digest, as JSON takes it."""
@@ -75,6 +76,7 @@ class Plan:
             "unchanged": dict(sorted(self.unchanged.items())),
             "problems": [asdict(problem) for problem in self.problems],
             "rules": [asdict(rule) for rule in self.rules],
+            **({"later": list(self.later)} if self.later else {}),
         }
 
     @property

@@ -7,6 +7,8 @@ from typing import Any
 
 from pyinfra.api.host import Host
 
+from unterbau.connectors.nodes import LEAVING
+
 
 def replicated(hosts: Iterable[Host]) -> dict[str, frozenset[str]]:
     """{service: names of the nodes that are its servers} of an inventory, as its data declare them.
@@ -25,7 +27,7 @@ def replicated(hosts: Iterable[Host]) -> dict[str, frozenset[str]]:
 
 def _services(data: Any, groups: set[str], node: str, vaults: Iterable[Any]) -> Iterator[str]:
     k3s, storage = data.get("k3s"), data.get("object_storage")
-    if k3s and (k3s.servers in groups or node in (data.get("k3s_removed") or ())):
+    if k3s and (k3s.servers in groups or node in (data.get("k3s_removed") or ()) or data.get(LEAVING)):
         yield "K3s"
     if storage and any(pool.nodes in groups for pool in storage.pools):
         yield "object storage"

@@ -26,6 +26,7 @@ from pyinfra.context import ctx_config, ctx_host, ctx_inventory, ctx_state
 from pyinfra_cli.inventory import make_inventory_from_files
 from pyinfra_cli.util import exec_file
 
+from unterbau.connectors import cloud_listing
 from unterbau.connectors.endpoint import EndpointConnector
 from unterbau.connectors.left_out import left_out
 from unterbau.connectors.node import NodeConnector
@@ -34,6 +35,7 @@ from unterbau.plan.arguments import use_known_arguments
 from unterbau.plan.messages import Messages
 from unterbau.plan.order import use_fast_operation_order
 from unterbau.plan.replicated import beyond, replicated
+from unterbau.plan.stages import stages
 
 DEPLOY = "deploys/site.py"
 
@@ -57,6 +59,7 @@ class Session:
 
     def __init__(self, environment: Environment, root: Path, limit: Iterable[str] = ()) -> None:
         self.environment, self.root, self.limit = environment, root, tuple(limit)
+        self.later: tuple[str, ...] = ()  # hosts whose machines this run's cloud has to make or start first
         self.problems: dict[str, list[str]] = defaultdict(list)
         self.messages = Messages()
         self.state = State(check_for_changes=True)
@@ -82,9 +85,11 @@ class Session:
         ctx_state.set(self.state)
         config = Config()
         ctx_config.set(config)
+        cloud_listing.begin(self.environment)
         inventory = make_inventory_from_files(str(self.environment.path), cwd=str(self.root))
         ctx_inventory.set(inventory)
-        self.state.init(inventory, config, initial_limit=_limited(inventory, self.limit))
+        first, self.later = stages(_limited(inventory, self.limit), list(inventory))
+        self.state.init(inventory, config, initial_limit=first)
         self.state.add_callback_handler(_Connections(self))
 
     def connect(self) -> None:

@@ -37,6 +37,8 @@ def _lines(plan: Plan) -> Iterator[str]:
         yield f"{'ok     ' if rule.passed else 'REFUSED'} {rule.name}: {rule.arithmetic}"
     for layer, count in sorted(plan.unchanged.items()):
         yield f"unchanged in {layer or 'no layer'}: {count}"
+    if plan.later:
+        yield f"(known after apply) {len(plan.later)} hosts, once their cloud is as planned: {', '.join(plan.later)}"
     yield summary(plan)
     yield f"digest {plan.digest}"
 

@@ -1,0 +1,65 @@
+"""`@nodes/<project>`: the servers of a cloud project's pools as nodes of an inventory.
+
+Which there are to be is declared, with their names, addresses and groups; the project's API says which there are. The
+data of each tell what the run has to know:
+
+    cloud_state   the server's status, or "absent"; not there if the project could not be asked
+    leaving       True for one that no pool declares any more and that may be deleted: it leaves its clusters first
+
+One that no pool declares and that may not be deleted stays in the groups that its labels name, as if it were declared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from typing_extensions import override
+
+from unterbau.connectors import cloud_listing
+from unterbau.connectors.node import NodeConnector
+from unterbau.declaration import Environment
+from unterbau.declaration.cloud_nodes import node_of
+from unterbau.declaration.data import CLOUD_DELETIONS
+from unterbau.declaration.node import Node, hosts
+from unterbau.domain.cloud_labels import groups_of, ours
+
+ABSENT, RUNNING = "absent", "running"
+STATE, LEAVING = "cloud_state", "leaving"
+NamesData = Iterator[tuple[str, dict[str, Any], list[str]]]
+
+
+class NodesConnector(NodeConnector):
+    """See the module. Its hosts are entered as any node is."""
+
+    @override
+    @staticmethod
+    def make_names_data(name: str) -> NamesData:
+        project, environment = cloud_listing.declared(name), cloud_listing.environment_of(name)
+        found = cloud_listing.servers(name)
+        known = isinstance(found, list)
+        there = {one["name"]: one for one in found if ours(one["labels"], project.cluster)} if known else {}
+        nodes = [(one.node, one.pool) for owner, one in environment.pool_nodes if owner.name == name]
+        for node, pool in nodes:
+            state = {STATE: there.get(node.name, {}).get("status", ABSENT)} if known else {}
+            yield _entry(node, state, list(pool.inventory_groups))
+        for surplus in sorted(there.keys() - {node.name for node, _ in nodes}):
+            yield from _surplus(environment, name, there[surplus])
+
+
+def _entry(node: Node, data: Mapping[str, Any], groups: list[str]) -> tuple[str, dict[str, Any], list[str]]:
+    [(name, connection)] = hosts(node)
+    return name, {**connection, **data}, groups
+
+
+def _surplus(environment: Environment, project: str, server: Mapping[str, Any]) -> NamesData:
+    """One that runs and has an address; else nobody could enter it, and nothing runs there that could leave."""
+    addresses = [net["ip"] for net in server["private_net"]]
+    if server["status"] != RUNNING or not addresses:
+        return
+    node = node_of(cloud_listing.declared(project), server["name"], addresses[0])
+    allowed = environment.endpoint_data.get(project, {}).get(CLOUD_DELETIONS, ())
+    if f"server/{server['name']}" in allowed:
+        yield _entry(node, {STATE: RUNNING, LEAVING: True}, [])
+    else:
+        yield _entry(node, {STATE: RUNNING}, list(groups_of(server["labels"])))
