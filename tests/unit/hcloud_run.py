@@ -51,7 +51,11 @@ class Cloud:
         self.kill_at, self.before, self.asked = kill_at, before, []
         self.one = object.__new__(HcloudConnector)
         declared = SimpleNamespace(
-            cluster=CLUSTER, endpoint="https://cloud.invalid/v1", ca="", token=SimpleNamespace(name="t")
+            name="production",
+            cluster=CLUSTER,
+            endpoint="https://cloud.invalid/v1",
+            ca="",
+            token=SimpleNamespace(name="t"),
         )
         self.one.state = SimpleNamespace(current_stage=StateStage.Prepare)  # type: ignore[assignment]
         host = SimpleNamespace(name="production", print_prefix="", data=SimpleNamespace(cloud=declared))

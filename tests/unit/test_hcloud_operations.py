@@ -58,7 +58,8 @@ BALANCER = LoadBalancer("prod-web", "lb11", "fsn1", (HTTPS,), (selector("prod", 
 
 
 def server(number: int = 1, **more: Any) -> Server:
-    wanted = {"ssh_keys": ("ops",), "labels": POOL, "networks": ("prod",), "placement_group": "prod-servers-1", **more}
+    wanted = {"ssh_keys": ("ops",), "labels": POOL, "networks": {"prod": f"10.0.0.{10 + number}"}, **more}
+    wanted = {"placement_group": "prod-servers-1", **wanted}
     return Server(f"prod-servers-{number}", PLACES, "debian-12", **wanted)
 
 
@@ -328,7 +329,10 @@ def test_a_server_without_its_network_gets_it_and_keeps_others(cloud: Cloud) -> 
     act(cloud, "servers", "prod-servers-1", "attach_to_network", network=the(cloud, "networks", "theirs")["id"])
     act(cloud, "servers", "prod-servers-1", "detach_from_network", network=the(cloud, "networks", "prod")["id"])
     done = changed(cloud, hcloud_server.declared, [server()])
-    assert done.changes["server prod-servers-1 networks"] == ("theirs", "prod, theirs")
+    assert done.changes["server prod-servers-1 networks"] == (
+        "theirs (10.50.0.2)",
+        "prod (10.0.0.11), theirs (10.50.0.2)",
+    )
 
 
 def test_what_cannot_change_is_refused(cloud: Cloud) -> None:

@@ -49,7 +49,7 @@ class NodePool(Declaration):
     locations: Locations = Field(description="locations in order of preference")
     network: CloudName = Field(description="the CloudNetwork whose private addresses they have")
     first_address: Address = Field(description="private address of its server 1; server n has the n-th from there on")
-    prefix: CloudNameOrNone = Field("", description="what its servers are called before the number; '' for <cluster>-<name>")
+    prefix: CloudNameOrNone = Field("", description="what its servers' names begin with; '' for <cluster>-<name>")
     image: ImageName = Field("debian-12", description="what a new server starts from; those that run stay as they are")
     groups: PoolGroups = Field((), description="inventory groups of its servers; () for the pool's name")
     labels: CloudLabels = Field(default_factory=dict, description="labels besides the platform's own")
