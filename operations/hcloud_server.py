@@ -80,6 +80,11 @@ def declared(servers: list[Server], *, cluster: str) -> Commands:
         servers: as they should be.
         cluster: whose they are.
     """
+    yield from converged(servers, cluster)
+
+
+def converged(servers: Sequence[Server], cluster: str) -> Commands:
+    """What `declared` does, for operations that decide more about servers."""
     found = host.get_fact(Servers)
     networks, groups = host.get_fact(Networks), host.get_fact(PlacementGroups)
     if isinstance(networks, Unknown) or isinstance(groups, Unknown):
