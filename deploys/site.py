@@ -7,6 +7,7 @@ from pyinfra import host, inventory
 from deploys import etcd, k3s, k3s_removal, k3s_rotation
 from deploys import object_storage as storage
 from deploys.base import base
+from deploys.cloud import cloud, withdrawals
 from deploys.kubernetes import kubernetes
 from deploys.object_storage_config import object_storage_config
 from deploys.object_storage_gateway import gateway, gateway_roots
@@ -18,8 +19,8 @@ from deploys.vault_config import vault_config
 from deploys.vault_database import connections_and_roles
 from operations import layer
 
-kinds = ("store", "node", "vault", "s3", "kubernetes")
-is_store, is_node, is_vault, is_s3, is_kubernetes = (bool(host.data.get(kind)) for kind in kinds)
+kinds = ("store", "cloud", "node", "vault", "s3", "kubernetes")
+is_store, is_cloud, is_node, is_vault, is_s3, is_kubernetes = (bool(host.data.get(kind)) for kind in kinds)
 vaults = [one.data.vault for one in inventory if one.data.get("vault")]
 has_store = any(one.data.get("store") for one in inventory)  # without one there are no secrets, and so no root
 is_member = any(one.members in host.groups for one in vaults)
@@ -29,6 +30,11 @@ uses_storage = is_node and bool(host.data.get("object_storage"))
 layer.reached(name="layer secrets")
 if is_store:
     secrets()
+
+# Nodes are made before anything is said to them.
+layer.reached(name="layer cloud")
+if is_cloud:
+    cloud()
 
 layer.reached(name="layer base")
 if is_node:
@@ -108,3 +114,8 @@ if k3s.is_server():
 layer.reached(name="layer kubernetes")
 if is_kubernetes:
     kubernetes()
+
+# Who is deleted has left its clusters in the layers before.
+layer.reached(name="layer cloud withdrawal")
+if is_cloud:
+    withdrawals()

@@ -102,7 +102,7 @@ def present(kind: Kind, things: Sequence[Thing], found: Listed, cluster: str) ->
 
     Args:
         kind: of all of them.
-        things: with their values as found.
+        things: with their values as found, in the order in which they are made.
         found: all objects of the kind, ours and others'.
         cluster: whose labels say that it is ours.
     """
@@ -114,11 +114,7 @@ def present(kind: Kind, things: Sequence[Thing], found: Listed, cluster: str) ->
         for sentence in refusals:
             yield from changes.refuse(sentence)
         return
-    commands = [
-        command
-        for thing in sorted(things, key=lambda thing: thing.name)
-        for command in _made(kind, thing, there.get(thing.name), cluster)
-    ]
+    commands = [command for thing in things for command in _made(kind, thing, there.get(thing.name), cluster)]
     if not commands:
         host.noop(f"{len(things)} of the kind {kind.name} are as declared")
     yield from commands

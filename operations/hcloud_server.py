@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pyinfra import host
-from pyinfra.api import operation
+from pyinfra.api import StringCommand, operation
 
 from facts.hcloud import Networks, PlacementGroups, Servers
 from operations.config_file import Commands
-from operations.hcloud_object import SERVER, Listed, Thing, act, by_name, present
+from operations.hcloud_object import SEEN_WITHIN_S, SERVER, Listed, Thing, act, by_name, call, present
 from operations.hcloud_reverse_dns import pointers, set_pointer
 from unterbau import changes
 from unterbau.domain.unknown import Unknown
@@ -31,7 +31,7 @@ class Server:
         image: name of the image.
         ssh_keys: names of the keys that are let in at first.
         labels: besides our marks: its pool, its groups, others.
-        networks: names of private networks that it is in, whatever else it is in.
+        networks: {private network that it is in, whatever else it is in: its address there}.
         placement_group: name of its group, "" for none.
         firewalls: names of those that filter it from its first moment; a label selector takes seconds to see it.
         public: of "ipv4" and "ipv6" those that it gets a public address of.
@@ -41,6 +41,7 @@ class Server:
         protected: from deletion and rebuild.
         spread: where the fewest of its pool are is asked first, when it is bought.
         most_per_location: how many of its pool there may be in one location; None: any number.
+        pin: the known_hosts file in which its first host key is pinned before it is asked for; "" for no key of ours.
         monthly_cost: what it adds to a month's price where it is asked for first, as the plan shows it.
     """
 
@@ -49,7 +50,7 @@ class Server:
     image: str
     ssh_keys: Sequence[str]
     labels: Mapping[str, str] = field(default_factory=dict)
-    networks: Sequence[str] = ()
+    networks: Mapping[str, str] = field(default_factory=dict)
     placement_group: str = ""
     firewalls: Sequence[str] = ()
     public: Sequence[str] = ("ipv4", "ipv6")
@@ -59,6 +60,7 @@ class Server:
     protected: bool = True
     spread: bool = False
     most_per_location: int | None = None
+    pin: str = ""
     monthly_cost: str = NO_PRICE
 
 
@@ -78,17 +80,22 @@ def declared(servers: list[Server], *, cluster: str) -> Commands:
         servers: as they should be.
         cluster: whose they are.
     """
+    yield from converged(servers, cluster)
+
+
+def converged(servers: Sequence[Server], cluster: str) -> Commands:
+    """What `declared` does, for operations that decide more about servers."""
     found = host.get_fact(Servers)
     networks, groups = host.get_fact(Networks), host.get_fact(PlacementGroups)
     if isinstance(networks, Unknown) or isinstance(groups, Unknown):
         yield from changes.refuse(f"cannot converge servers: {host.name} could not be read; see the error above")
         return
     there = by_name(found)
-    if refusals := [said for one in servers for said in _refusals(one, one.name in there)]:
+    names = _Names(_by_id(networks), _by_id(groups))
+    if refusals := [said for one in servers for said in _refusals(one, there.get(one.name), names)]:
         for sentence in refusals:
             yield from changes.refuse(sentence)
         return
-    names = _Names(_by_id(networks), _by_id(groups))
     things = [_thing(one, there.get(one.name), names) for one in servers]
     yield from present(SERVER, things, found, cluster)
 
@@ -97,10 +104,10 @@ def _by_id(found: Listed) -> dict[int, str]:
     return {one["id"]: name for name, one in by_name(found).items()}
 
 
-def _refusals(server: Server, there: bool) -> list[str]:
-    """Why it is not created."""
-    cannot = f"cannot create server {server.name}"
-    refusals = []
+def _refusals(server: Server, found: Mapping[str, Any] | None, names: _Names) -> list[str]:
+    """Why it is not created, or not made so."""
+    there, cannot = found is not None, f"cannot create server {server.name}"
+    refusals = _moved(server, found, names) if found else []
     if redact(server.user_data) != server.user_data:
         refusals.append(f"{cannot}: found a secret in its user data, which everybody on it may read; take it out")
     if len(server.user_data.encode()) > LARGEST_USER_DATA_BYTES:
@@ -112,30 +119,43 @@ def _refusals(server: Server, there: bool) -> list[str]:
     return refusals
 
 
+def _moved(server: Server, found: Mapping[str, Any], names: _Names) -> list[str]:
+    """A running server does not change its address: whoever knows it by that would go on with another one."""
+    there = {names.networks.get(net["network"], ""): net["ip"] for net in found["private_net"]}
+    return [
+        f"cannot give server {server.name} the address {address} in the network {network}: found {there[network]}; "
+        "declare that one, or replace the server"
+        for network, address in server.networks.items()
+        if there.get(network, address) != address
+    ]
+
+
 def _thing(server: Server, found: Mapping[str, Any] | None, names: _Names) -> Thing:
     if found is None:
         return _new(server)
-    attached = [names.networks.get(one["network"], f"network {one['network']}") for one in found["private_net"]]
-    lacking = [one for one in server.networks if one not in attached]
+    attached = {
+        names.networks.get(net["network"], f"network {net['network']}"): net["ip"] for net in found["private_net"]
+    }
+    lacking = {network: address for network, address in server.networks.items() if network not in attached}
     wanted = pointers(server.reverse_dns)
     return Thing(
         server.name,
         attributes={
-            "power": "running",
-            "networks": ", ".join(sorted([*attached, *lacking])),
+            "networks": _places(attached | lacking),
             "placement group": server.placement_group,
+            "power": "running",
             **wanted,
         },
         now={
+            "networks": _places(attached),
             "power": found["status"],
-            "networks": ", ".join(sorted(attached)),
             "placement group": names.groups.get(found["placement_group"] or 0, ""),
             **pointers(server.reverse_dns, found),
         },
         create={},
         corrections={
-            "power": [act(SERVER, server.name, "poweron")] if found["status"] == "off" else [],
-            "networks": [act(SERVER, server.name, "attach_to_network", {"network": one}) for one in lacking],
+            "networks": [*_made(server, found), *_attached(server, lacking)],
+            "power": _on(server, found, lacking),
             **set_pointer(SERVER, server.name, server.reverse_dns),
         },
         labels=server.labels,
@@ -144,18 +164,42 @@ def _thing(server: Server, found: Mapping[str, Any] | None, names: _Names) -> Th
     )
 
 
-def _new(server: Server) -> Thing:
-    asked = [f"{server_type} in {location}" for server_type, location in server.candidates]
-    after = [
-        command for commands in set_pointer(SERVER, server.name, server.reverse_dns).values() for command in commands
+def _made(server: Server, found: Mapping[str, Any]) -> list[StringCommand]:
+    """One that a killed run left in the middle of its creation comes to be, off, before anything else is done."""
+    until = {"until": {"status": "off"}, "within_s": SEEN_WITHIN_S}
+    return [call("AWAIT", (SERVER.path, server.name), until)] if found["status"] == "initializing" else []
+
+
+def _attached(server: Server, lacking: Mapping[str, str]) -> list[StringCommand]:
+    return [
+        act(SERVER, server.name, "attach_to_network", {"network": network, **({"ip": address} if address else {})})
+        for network, address in lacking.items()
     ]
+
+
+def _on(server: Server, found: Mapping[str, Any], lacking: Mapping[str, str]) -> list[StringCommand]:
+    """After its networks: what has none cannot be started. One that starts already is only waited for."""
+    if found["status"] not in {"off", "initializing"}:
+        return []
+    return [*(() if lacking else _made(server, found)), act(SERVER, server.name, "poweron")]
+
+
+def _places(networks: Mapping[str, str]) -> str:
+    return ", ".join(sorted(f"{name} ({address})" if address else name for name, address in networks.items()))
+
+
+def _new(server: Server) -> Thing:
+    """It is made off and in no network, gets its address, and then is started: so it never has another one."""
+    asked = [f"{server_type} in {location}" for server_type, location in server.candidates]
+    named = set_pointer(SERVER, server.name, server.reverse_dns).values()
+    after = [*_attached(server, server.networks), act(SERVER, server.name, "poweron")]
     return Thing(
         server.name,
         attributes={
             "type": ", or else ".join(asked),
             "monthly cost": server.monthly_cost,
             "image": server.image,
-            "networks": ", ".join(sorted(server.networks)),
+            "networks": _places(server.networks),
             "placement group": server.placement_group,
             "public addresses": ", ".join(sorted(server.public)),
             "SSH keys": ", ".join(sorted(server.ssh_keys)),
@@ -166,7 +210,7 @@ def _new(server: Server) -> Thing:
         create=_create(server),
         labels=server.labels,
         until={"status": "running"},
-        after=after,
+        after=after + [command for commands in named for command in commands],
         protected=server.protected,
     )
 
@@ -177,12 +221,13 @@ def _create(server: Server) -> dict[str, Any]:
         "candidates": [list(pair) for pair in server.candidates],
         "image": server.image,
         "ssh_keys": list(server.ssh_keys),
-        "networks": list(server.networks),
         "firewalls": [{"firewall": one} for one in server.firewalls],
         "public_net": {**public, **server.primary_ips},
-        "start_after_create": True,
+        "start_after_create": False,
         "spread": server.spread,
     }
     most = {} if server.most_per_location is None else {"most_per_location": server.most_per_location}
     group = {"placement_group": server.placement_group} if server.placement_group else {}
-    return {**wanted, **most, **group, **({"user_data": server.user_data} if server.user_data else {})}
+    address = next(iter(server.networks.values()), "")
+    pin = {"pin": {"file": server.pin, "address": address}} if server.pin else {}
+    return {**wanted, **most, **group, **pin, **({"user_data": server.user_data} if server.user_data else {})}

@@ -11,13 +11,16 @@ from pyinfra.api import StringCommand, operation
 
 from facts.hcloud import Firewalls, Networks, PlacementGroups, Servers, SshKeys
 from facts.hcloud_asset import FloatingIps, PrimaryIps, Volumes
+from facts.hcloud_catalogue import Pricing
 from facts.hcloud_load_balancer import LoadBalancers
 from operations import hcloud_object as kinds
 from operations.config_file import Commands
+from operations.hcloud_departure import has_left, nodes_in_the_run
 from operations.hcloud_firewall import resources, selectors
 from operations.hcloud_object import Kind, act, by_name, call, protect
 from operations.owned import RULE
 from unterbau import changes
+from unterbau.domain.cloud_cost import cost, item_of
 from unterbau.domain.cloud_labels import ours
 from unterbau.domain.unknown import Unknown
 
@@ -36,6 +39,11 @@ ORDER = (
 )
 
 
+def allowance(kind: Kind, name: str) -> str:
+    """What allows an object to be deleted: "placement-group/prod-servers-1"."""
+    return f"{kind.name.replace('_', '-')}/{name}"
+
+
 @dataclass(frozen=True)
 class _Left:
     """One object of ours that nobody declares."""
@@ -47,7 +55,7 @@ class _Left:
     @property
     def name(self) -> str:
         """As an allowance names it."""
-        return f"{self.kind.name}/{self.found['name']}"
+        return allowance(self.kind, str(self.found["name"]))
 
     def __str__(self) -> str:
         return f"{self.name} ({self.goes})" if self.goes else self.name
@@ -59,33 +67,34 @@ def exactly(
     *,
     cluster: str,
     deletions: Sequence[str] = (),
-    costs: Mapping[str, str] | None = None,
+    nodes: Mapping[str, bool] | None = None,
 ) -> Commands:
     """Nothing of ours is in the project but what is declared. After all that creates: it may stand on what goes.
 
     Args:
-        declared: {kind: names}; a kind is "server", "network", "placement_group" …
+        declared: {kind as the API lists it: names}, "servers", "placement_groups" …
         cluster: whose objects are looked at; those without its labels are nobody's affair here.
         deletions: "<kind>/<name>" of those that may be deleted, with all that is on them.
-        costs: {"<kind>/<name>": what it costs a month, as the plan shows it}.
+        nodes: {a server that is a node and leaves: whether this run includes it}.
     """
     left = []
+    pricing: Any = host.get_fact(Pricing)
     for kind, fact in ORDER:
         found = host.get_fact(fact)
-        if isinstance(found, Unknown):
+        if isinstance(found, Unknown) or isinstance(pricing, Unknown):
             yield from changes.refuse(
                 f"cannot see what of {kind.path} is left over: {host.name} could not be read; see the error above"
             )
             return
         left += [
-            _Left(kind, one, _goes(kind, one, costs or {}))
+            _Left(kind, one, _goes(kind, one, pricing))
             for name, one in sorted(by_name(found).items())
-            if ours(one["labels"], cluster) and name not in declared.get(kind.name, ())
+            if ours(one["labels"], cluster) and name not in declared.get(kind.path, ())
         ]
-    yield from _withdrawn(left, deletions)
+    yield from _withdrawn(left, deletions, nodes or {})
 
 
-def _withdrawn(left: Sequence[_Left], deletions: Sequence[str]) -> Commands:
+def _withdrawn(left: Sequence[_Left], deletions: Sequence[str], nodes: Mapping[str, bool]) -> Commands:
     allowed = [one for one in left if one.name in deletions]
     if forbidden := [str(one) for one in left if one.name not in deletions]:
         say = f"ours and no longer declared: {', '.join(forbidden)}; declare them, or name them in {DELETIONS}"
@@ -99,13 +108,17 @@ def _withdrawn(left: Sequence[_Left], deletions: Sequence[str]) -> Commands:
         changes.attribute(
             f"{one.kind.name} {one.found['name']}", f"present, {one.goes}" if one.goes else "present", None
         )
+    servers = [str(one.found["name"]) for one in allowed if one.kind is kinds.SERVER]
+    yield from nodes_in_the_run(servers, nodes)
+    for server in (name for name in servers if name in nodes):
+        yield has_left(server)
     for one in allowed:
         yield from _deleted(one)
 
 
-def _goes(kind: Kind, found: Mapping[str, Any], costs: Mapping[str, str]) -> str:
-    cost = costs.get(f"{kind.name}/{found['name']}", "")
-    return ", ".join(filter(None, (_is(kind, found), cost)))
+def _goes(kind: Kind, found: Mapping[str, Any], pricing: Mapping[str, Any]) -> str:
+    item = item_of(kind.path, found)
+    return ", ".join(filter(None, (_is(kind, found), str(cost(pricing, [item])) if item else "")))
 
 
 def _is(kind: Kind, found: Mapping[str, Any]) -> str:

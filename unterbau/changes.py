@@ -55,6 +55,7 @@ class Record:
     changes: list[AttributeChange | TextChange] = field(default_factory=list)
     refusals: list[str] = field(default_factory=list)
     rules: list[RuleAsked] = field(default_factory=list)
+    remarks: list[RuleAsked] = field(default_factory=list)
 
 
 _record: ContextVar[Record | None] = ContextVar("changes", default=None)
@@ -128,6 +129,16 @@ def rule(name: str, *, passed: bool, arithmetic: str) -> Iterator[FunctionComman
 def _fail_this_host(state: State, host: Host, sentence: str) -> bool:  # noqa: ARG001  # pyinfra wants both
     host.log_styled(sentence, fg="red", log_func=logger.error)
     return False
+
+
+def remark(name: str, arithmetic: str) -> None:
+    """Say what a plan tells whether or not there is anything to do; it changes nothing and refuses nothing.
+
+    It stands among the rules. An operation says it before its first yield, and each time that it looks.
+    """
+    record = _record.get()
+    if record is not None:
+        record.remarks.append(RuleAsked(name, passed=True, arithmetic=arithmetic))
 
 
 def refuse(sentence: str) -> Iterator[FunctionCommand]:

@@ -58,7 +58,8 @@ BALANCER = LoadBalancer("prod-web", "lb11", "fsn1", (HTTPS,), (selector("prod", 
 
 
 def server(number: int = 1, **more: Any) -> Server:
-    wanted = {"ssh_keys": ("ops",), "labels": POOL, "networks": ("prod",), "placement_group": "prod-servers-1", **more}
+    wanted = {"ssh_keys": ("ops",), "labels": POOL, "networks": {"prod": f"10.0.0.{10 + number}"}, **more}
+    wanted = {"placement_group": "prod-servers-1", **wanted}
     return Server(f"prod-servers-{number}", PLACES, "debian-12", **wanted)
 
 
@@ -74,17 +75,17 @@ STEPS: list[tuple[Callable[..., Any], tuple[Any, ...]]] = [
     (hcloud_load_balancer.declared, ([BALANCER],)),
 ]
 DECLARED = {
-    "ssh_key": ["ops"],
-    "network": ["prod"],
-    "placement_group": ["prod-servers-1"],
-    "firewall": ["prod-servers"],
-    "primary_ip": ["prod-entry"],
-    "server": ["prod-servers-1", "prod-servers-2"],
-    "volume": ["prod-data"],
-    "floating_ip": ["prod-float"],
-    "load_balancer": ["prod-web"],
+    "ssh_keys": ["ops"],
+    "networks": ["prod"],
+    "placement_groups": ["prod-servers-1"],
+    "firewalls": ["prod-servers"],
+    "primary_ips": ["prod-entry"],
+    "servers": ["prod-servers-1", "prod-servers-2"],
+    "volumes": ["prod-data"],
+    "floating_ips": ["prod-float"],
+    "load_balancers": ["prod-web"],
 }
-KINDS = [f"{kind}s" for kind in DECLARED]
+KINDS = list(DECLARED)
 
 
 def site(cloud: Cloud) -> list[Ran]:
@@ -109,11 +110,11 @@ def test_an_empty_project_is_filled_and_the_second_run_asks_for_each_kind_once(c
     assert [one.commands for one in again] == [[]] * 10
     assert all(one.noops for one in again)
     assert [one.said.changes for one in again] == [[]] * 10
-    assert sorted(cloud.asked) == sorted(f"GET /{kind}" for kind in KINDS)
+    assert sorted(cloud.asked) == sorted(f"GET /{kind}" for kind in (*KINDS, "pricing"))
     for kind in KINDS:
         ours = [one for one in cloud.all(kind) if one["labels"]]
         assert all(labels("prod").items() <= one["labels"].items() for one in ours)
-        assert sorted(one["name"] for one in ours) == DECLARED[kind[:-1]]
+        assert sorted(one["name"] for one in ours) == DECLARED[kind]
 
 
 def test_servers_are_as_declared(cloud: Cloud) -> None:
@@ -192,7 +193,7 @@ def test_a_fault_that_passes_is_outlived_and_nothing_comes_twice(cloud: Cloud, f
     cloud.fault(**fault)
     assert failures(site(cloud)) == []
     assert {kind: len([one for one in cloud.all(kind) if one["labels"]]) for kind in KINDS} == {
-        kind: len(DECLARED[kind[:-1]]) for kind in KINDS
+        kind: len(DECLARED[kind]) for kind in KINDS
     }
 
 
@@ -234,7 +235,7 @@ def test_a_killed_run_leaves_nothing_twice_and_nothing_that_is_nobody_s(cloud: C
     assert failures(again) == []
     assert [one.commands for one in again] == [[]] * 10
     for kind in KINDS:
-        assert sorted(one["name"] for one in cloud.all(kind) if one["labels"]) == DECLARED[kind[:-1]]
+        assert sorted(one["name"] for one in cloud.all(kind) if one["labels"]) == DECLARED[kind]
 
 
 def whole(cloud: Cloud) -> None:
@@ -328,7 +329,10 @@ def test_a_server_without_its_network_gets_it_and_keeps_others(cloud: Cloud) -> 
     act(cloud, "servers", "prod-servers-1", "attach_to_network", network=the(cloud, "networks", "theirs")["id"])
     act(cloud, "servers", "prod-servers-1", "detach_from_network", network=the(cloud, "networks", "prod")["id"])
     done = changed(cloud, hcloud_server.declared, [server()])
-    assert done.changes["server prod-servers-1 networks"] == ("theirs", "prod, theirs")
+    assert done.changes["server prod-servers-1 networks"] == (
+        "theirs (10.50.0.2)",
+        "prod (10.0.0.11), theirs (10.50.0.2)",
+    )
 
 
 def test_what_cannot_change_is_refused(cloud: Cloud) -> None:
@@ -430,15 +434,15 @@ def test_what_is_not_ours_is_left_alone_until_somebody_labels_it(cloud: Cloud) -
 def test_what_is_left_over_is_named_and_deleted_by_name_only(cloud: Cloud) -> None:
     whole(cloud)
     cloud.make("servers", name="pet", server_type="cx22", image="debian-12", location="fsn1")
-    left = {**DECLARED, "server": ["prod-servers-1"]}
+    left = {**DECLARED, "servers": ["prod-servers-1"]}
     done = ran(cloud, hcloud_withdrawal.exactly, left, deletions=["server/prod-servers-1", "server/pet"])
     assert done.refused == (
-        "ours and no longer declared: server/prod-servers-2 (cx32 in fsn1); declare them, or name them in "
+        f"ours and no longer declared: server/prod-servers-2 (cx32 in fsn1, {MONTHLY}); declare them, or name them in "
         "cloud_deletions"
     )
     assert done.commands == []
     allowed = ["server/prod-servers-2", "server/pet"]
-    done = ran(cloud, hcloud_withdrawal.exactly, left, deletions=allowed, costs={"server/prod-servers-2": MONTHLY})
+    done = ran(cloud, hcloud_withdrawal.exactly, left, deletions=allowed)
     assert not done.error + done.refused
     assert done.changes["server prod-servers-2"] == ("present, cx32 in fsn1, 6.80 EUR a month, net", None)
     assert [rule.arithmetic for rule in done.said.rules] == [
@@ -451,7 +455,7 @@ def test_what_is_left_over_is_named_and_deleted_by_name_only(cloud: Cloud) -> No
 
 def test_a_whole_project_goes_in_an_order_that_the_api_allows(cloud: Cloud) -> None:
     whole(cloud)
-    allowed = [f"{kind}/{name}" for kind, names in DECLARED.items() for name in names]
+    allowed = [f"{kind[:-1].replace('_', '-')}/{name}" for kind, names in DECLARED.items() for name in names]
     done = ran(cloud, hcloud_withdrawal.exactly, {}, deletions=allowed)
     assert not done.error + done.refused
     assert {kind: cloud.names(kind) for kind in KINDS} == {kind: [] for kind in KINDS}
@@ -460,7 +464,7 @@ def test_a_whole_project_goes_in_an_order_that_the_api_allows(cloud: Cloud) -> N
 @pytest.mark.parametrize("kill_at", range(0, 40, 4))
 def test_a_killed_withdrawal_goes_on(cloud: Cloud, kill_at: int) -> None:
     whole(cloud)
-    allowed = [f"{kind}/{name}" for kind, names in DECLARED.items() for name in names]
+    allowed = [f"{kind[:-1].replace('_', '-')}/{name}" for kind, names in DECLARED.items() for name in names]
     cloud.again(kill_at=kill_at, before=kill_at % 8 == 0)
     with suppress(KilledError):
         ran(cloud, hcloud_withdrawal.exactly, {}, deletions=allowed)
@@ -508,10 +512,10 @@ def test_a_hundred_and_twenty_servers_cost_pages_only(cloud: Cloud) -> None:
             labels=labels("prod", "servers", ["servers"]),
         )
     cloud.again()
-    plan = ran(cloud, hcloud_withdrawal.exactly, {**DECLARED, "server": [one.name for one in fleet]})
+    plan = ran(cloud, hcloud_withdrawal.exactly, {**DECLARED, "servers": [one.name for one in fleet]})
     assert plan.noops == ["nothing of ours is left over"]
     assert cloud.asked.count("GET /servers") == 3
-    assert len(cloud.asked) == 2 + len(KINDS) + cloud.asked.count("GET /primary_ips") - 1
+    assert len(cloud.asked) == 2 + len([*KINDS, "pricing"]) + cloud.asked.count("GET /primary_ips") - 1
 
 
 @pytest.mark.parametrize(("limit", "passed"), [(3, True), (2, False)])

@@ -24,7 +24,7 @@ from unterbau.declaration.fields import Address, Many, repeated
 from unterbau.domain import location_loss
 from unterbau.domain.capacity import Candidate, Wish
 from unterbau.domain.cloud_cost import Item
-from unterbau.domain.cloud_labels import server_names
+from unterbau.domain.cloud_labels import server_name
 
 Placement = Literal["spread", "none"]
 
@@ -107,10 +107,17 @@ class NodePool(Declaration):
         """What its servers' names begin with."""
         return self.prefix or f"{cluster}-{self.name}"
 
+    def server(self, cluster: str, number: int) -> str:
+        """What its n-th server is called, n from 1."""
+        return server_name(self.named(cluster), number)
+
+    def address(self, number: int) -> IPv4Address:
+        """The private address of its n-th server, n from 1."""
+        return self.first_address + number - 1
+
     def servers(self, cluster: str) -> dict[str, IPv4Address]:
         """{name: private address} of each of its servers, in their order: known before they exist."""
-        names = server_names(self.named(cluster), self.count)
-        return {name: self.first_address + place for place, name in enumerate(names)}
+        return {self.server(cluster, number): self.address(number) for number in range(1, self.count + 1)}
 
     @property
     def wish(self) -> Wish:

@@ -112,6 +112,11 @@ def items_there(found: Mapping[str, Iterable[Mapping[str, Any]]]) -> list[Item]:
     return [item(one) for kind, item in _READ.items() for one in found.get(kind, ())]
 
 
+def item_of(kind: str, found: Mapping[str, Any]) -> Item | None:
+    """What an object that is there costs, as its fact shows it; None for a kind that costs nothing."""
+    return _READ[kind](found) if kind in _READ else None
+
+
 _READ: dict[str, Callable[[Mapping[str, Any]], Item]] = {
     "servers": lambda one: Item("server", one["server_type"], one["location"]),
     "load_balancers": lambda one: Item("load_balancer", one["load_balancer_type"], one["location"]),

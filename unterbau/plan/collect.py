@@ -21,7 +21,7 @@ def make_plan(session: Session) -> Plan:
     """The plan of a session after `prepare`. Reads once more for what changes; executes nothing."""
     _refuse_twins(session.state)
     collected: dict[tuple[str, str], PlannedChange] = {}
-    asked: list[tuple[str, changes.RuleAsked]] = []
+    asked = list(session.remarks)
     session.each(lambda host: collected.update(_changes_of(session, host, asked)), session.ready)
     order = session.state.get_op_order()
     names = [host.name for host in session.hosts]

@@ -26,6 +26,7 @@ from pyinfra.context import ctx_config, ctx_host, ctx_inventory, ctx_state
 from pyinfra_cli.inventory import make_inventory_from_files
 from pyinfra_cli.util import exec_file
 
+from unterbau import changes
 from unterbau.connectors import cloud_listing
 from unterbau.connectors.endpoint import EndpointConnector
 from unterbau.connectors.left_out import left_out
@@ -61,6 +62,7 @@ class Session:
         self.environment, self.root, self.limit = environment, root, tuple(limit)
         self.later: tuple[str, ...] = ()  # hosts whose machines this run's cloud has to make or start first
         self.problems: dict[str, list[str]] = defaultdict(list)
+        self.remarks: list[tuple[str, changes.RuleAsked]] = []  # (host, what it tells whatever there is to do)
         self.messages = Messages()
         self.state = State(check_for_changes=True)
         self.state.cwd = str(root)
@@ -134,7 +136,12 @@ class Session:
         filename = str(self.root / DEPLOY)
         self.state.current_deploy_filename = filename
         for endpoints in (False, True):
-            self.each(lambda _host: exec_file(filename), [h for h in self.ready if _is_endpoint(h) is endpoints])
+            self.each(partial(self._deployed, filename), [h for h in self.ready if _is_endpoint(h) is endpoints])
+
+    def _deployed(self, filename: str, host: Host) -> None:
+        with changes.recording() as record:
+            exec_file(filename)
+        self.remarks += [(host.name, remark) for remark in record.remarks]
 
     def disconnect(self) -> None:
         """Close every connection; what a run held on its nodes is free with that."""

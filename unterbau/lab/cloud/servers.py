@@ -85,7 +85,7 @@ def _check_attachments(project: Project, body: asked.Server, location: str) -> N
 
 def _check_public(project: Project, body: asked.Server, location: str) -> None:
     net = body.public_net
-    if not body.networks and not net.enable_ipv4 and not net.enable_ipv6:
+    if body.start_after_create and not body.networks and not net.enable_ipv4 and not net.enable_ipv6:
         raise invalid("public_net", "a server needs a public address or a network")
     wanted = ((net.enable_ipv4, net.ipv4), (net.enable_ipv6, net.ipv6))
     new = sum(enabled and own is None for enabled, own in wanted)
