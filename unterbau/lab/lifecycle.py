@@ -14,6 +14,7 @@ from typing import Any
 
 from unterbau.lab import faults, host_limits, inside, keys, machine, network, rootfs, secrets, ssh
 from unterbau.lab.cgroup import Group, other_groups
+from unterbau.lab.cloud import kept, service
 from unterbau.lab.errors import LabError
 from unterbau.lab.layout import Lab, Machine
 
@@ -75,15 +76,12 @@ def _repair(lab: Lab, say: Say) -> Outcome:
     rootfs.install_host_packages(say)
     recipe = rootfs.hosts_recipe()
     if not all(one.complete.exists() for one in lab.machines):
-        base = rootfs.ensure(lab, recipe, say)
-        _private_directory(lab.state)
-        keys.ensure(lab)
+        _check_free(lab)
+        base = _keys_and_rootfs(lab, recipe, say)
         for one in lab.machines:
             inside.prepare(lab, one, base)
     started = time.monotonic()
-    made = ["secrets"] if secrets.ensure(lab) else []
-    limits = ["host limits"] if host_limits.lift(lab) else []
-    parts = made + limits + network.up(lab, recipe)
+    parts = _surroundings(lab, recipe)
     dead = [one for one in lab.machines if not _alive(lab, one)]
     for one in dead:
         say(f"booting {one.name}")
@@ -91,6 +89,46 @@ def _repair(lab: Lab, say: Say) -> Outcome:
         machine.boot(lab, one)
     faults.restore(lab)
     return _outcome(lab, dead, parts, started)
+
+
+def _keys_and_rootfs(lab: Lab, recipe: rootfs.Recipe, say: Say) -> Path:
+    base = rootfs.ensure(lab, recipe, say)
+    _private_directory(lab.state)
+    keys.ensure(lab)
+    return base
+
+
+def _surroundings(lab: Lab, recipe: rootfs.Recipe) -> list[str]:
+    made = ["secrets"] if secrets.ensure(lab) else []
+    limits = ["host limits"] if host_limits.lift(lab) else []
+    return made + limits + network.up(lab, recipe)
+
+
+def _check_free(lab: Lab) -> None:
+    taken = {net["ip"]: server.name for server in kept.all_of(lab) for net in server.private_net}
+    for one in lab.machines:
+        if str(one.address) in taken:
+            raise LabError(
+                f"cannot make {one.name}: {taken[str(one.address)]} of the lab's cloud has its address {one.address}; "
+                "delete that server, or take the cloud away with `unterbau lab cloud down`"
+            )
+
+
+def cloud_up(lab: Lab, say: Say) -> list[str]:
+    """Have the lab's cloud answer, with what it needs of the lab but the five machines; what was put in place."""
+    with locked(lab, say):
+        if service.is_up(lab) and network.is_up(lab) and host_limits.enough():
+            return []
+        rootfs.install_host_packages(say)
+        recipe = rootfs.hosts_recipe()
+        base = _keys_and_rootfs(lab, recipe, say)
+        return _surroundings(lab, recipe) + service.up(lab, base)
+
+
+def cloud_down(lab: Lab, say: Say) -> bool:
+    """Take the lab's cloud away, with all its servers; whether there was one."""
+    with locked(lab, say):
+        return service.down(lab)
 
 
 def _outcome(lab: Lab, dead: list[Machine], parts: list[str], started: float) -> Outcome:
@@ -124,6 +162,7 @@ def down(lab: Lab, say: Say, *, purge_cache: bool) -> bool:
         was_there = lab.state.exists() or Group(lab.group).unified.exists()
         Group(lab.group).kill()
         faults.clear(lab)
+        service.down(lab)
         rootfs.discard(lab)
         for one in lab.machines:
             machine.stop(lab, one)
