@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from unterbau.lab import faults, host_limits, inside, keys, machine, network, rootfs, secrets, ssh
+from unterbau.lab import everyone, faults, host_limits, inside, keys, machine, network, rootfs, secrets, ssh
 from unterbau.lab.cgroup import Group, other_groups
-from unterbau.lab.cloud import kept, service
+from unterbau.lab.cloud import kept
 from unterbau.lab.errors import LabError
 from unterbau.lab.layout import Lab, Machine
 
@@ -116,6 +116,8 @@ def _check_free(lab: Lab) -> None:
 
 def cloud_up(lab: Lab, say: Say) -> list[str]:
     """Have the lab's cloud answer, with what it needs of the lab but the five machines; what was put in place."""
+    from unterbau.lab.cloud import service  # noqa: PLC0415  # a lab without a cloud pays for none of it
+
     with locked(lab, say):
         if service.is_up(lab) and network.is_up(lab) and host_limits.enough():
             return []
@@ -127,6 +129,8 @@ def cloud_up(lab: Lab, say: Say) -> list[str]:
 
 def cloud_down(lab: Lab, say: Say) -> bool:
     """Take the lab's cloud away, with all its servers; whether there was one."""
+    from unterbau.lab.cloud import service  # noqa: PLC0415
+
     with locked(lab, say):
         return service.down(lab)
 
@@ -158,6 +162,8 @@ def _private_directory(path: Path) -> None:
 
 def down(lab: Lab, say: Say, *, purge_cache: bool) -> bool:
     """Take everything away but the caches (with purge_cache, these too). Whether there was anything."""
+    from unterbau.lab.cloud import service  # noqa: PLC0415
+
     with locked(lab, say):
         was_there = lab.state.exists() or Group(lab.group).unified.exists()
         Group(lab.group).kill()
@@ -178,9 +184,12 @@ def down(lab: Lab, say: Say, *, purge_cache: bool) -> bool:
 
 
 def status(lab: Lab) -> list[dict[str, Any]]:
-    """One dictionary per machine: name, address, state (running, paused, down), memory_mib, uptime_s, faults."""
+    """One dictionary per machine, the cloud's as well.
+
+    It has name, address, state (running, paused, down), memory_mib, uptime_s, faults.
+    """
     on = faults.active(lab)
-    rows = [asdict(machine.facts(lab, one)) for one in lab.machines]
+    rows = [asdict(machine.facts(lab, one)) for one in everyone.machines(lab)]
     return [{**row, "faults": [asdict(fault) for fault in on if fault.node == row["name"]]} for row in rows]
 
 

@@ -160,9 +160,9 @@ def down(lab: Lab) -> None:
     _write_hosts(lab, "")
     if Path("/sys/class/net", lab.bridge).exists():
         run("ip", "link", "delete", lab.bridge)
-    for family in ("inet", "bridge"):
-        if shutil.which("nft") and succeeds("nft", "list", "table", family, lab.table):
-            run("nft", "delete", "table", family, lab.table)
+    for family, table in (("inet", lab.table), ("bridge", lab.table), ("inet", f"{lab.table}_routed")):
+        if shutil.which("nft") and succeeds("nft", "list", "table", family, table):
+            run("nft", "delete", "table", family, table)
 
 
 def plugged_in(lab: Lab, machine: Machine) -> bool:

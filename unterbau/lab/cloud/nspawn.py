@@ -14,7 +14,7 @@ from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from unterbau.lab import drive, inside
+from unterbau.lab import drive, faults, inside
 from unterbau.lab import machine as machines
 from unterbau.lab.cloud import cloud_config, filtering, kept, wiring
 from unterbau.lab.cloud.answer import Record
@@ -209,10 +209,9 @@ def remove(lab: Lab, server: int) -> None:
     """Nothing of it is left, whatever there was."""
     found = kept.read(lab, server)
     one = HostMachine(f"server {server}", kept.NOWHERE, server, kept.folder(lab, server), f"cloud-{server}")
-    stop(lab, one)
     if found is not None:
-        for kind in ("kill", "pause", "cut", "slow", "fill"):
-            (lab.state / "faults" / f"{found.name}.{kind}.json").unlink(missing_ok=True)
+        faults.forget(lab, kept.host_machine(lab, found))
+    stop(lab, one)
     kept.forget(lab, server)
     shutil.rmtree(one.directory, ignore_errors=True)
 

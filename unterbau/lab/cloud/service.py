@@ -7,13 +7,11 @@ import secrets
 import shutil
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import unterbau
-from unterbau.lab import machine
 from unterbau.lab.cgroup import Group
 from unterbau.lab.cloud import filtering, kept, nspawn
 from unterbau.lab.errors import LabError
@@ -118,6 +116,6 @@ def down(lab: Lab) -> bool:
     return was_there
 
 
-def rows(lab: Lab) -> list[dict[str, Any]]:
-    """One dictionary for each server's machine, as `lab status` has them."""
-    return [asdict(machine.facts(lab, kept.host_machine(lab, server))) for server in kept.all_of(lab)]
+def names(lab: Lab) -> set[str]:
+    """What its servers are called."""
+    return {server.name for server in kept.all_of(lab)}
