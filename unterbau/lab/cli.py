@@ -12,8 +12,11 @@ from typing import Any
 
 import click
 
+from unterbau.lab import everyone
+from unterbau.lab.cloud.cli import cloud
 from unterbau.lab.errors import LabError
-from unterbau.lab.layout import Lab, Machine, lab_from
+from unterbau.lab.layout import Lab, Machine
+from unterbau.lab.terminal import described, our_lab, progress, table
 
 
 class LabGroup(click.Group):
@@ -41,36 +44,12 @@ def _failing_with_1() -> Iterator[None]:
         raise click.exceptions.Exit(1) from error
 
 
-def _our_lab() -> Lab:
-    if os.geteuid() != 0:  # keys and records are root's: to anyone else a lab would look empty
-        raise LabError("cannot work on the lab: it takes root; run it with sudo")
-    return lab_from()
-
-
-def _say(json_wanted: bool) -> Callable[[str], None]:
-    def say(line: str) -> None:
-        click.echo(line, err=json_wanted)
-
-    return say
-
-
-def _table(rows: list[dict[str, Any]]) -> None:
-    for row in rows:
-        memory = "-" if row["memory_mib"] is None else f"{row['memory_mib']:.0f} MiB"
-        took = row.get("login_s")
-        ending = f"up {row['uptime_s']:.0f} s" if took is None else f"SSH after {took:.1f} s"
-        on = "".join(f"  {_described(fault)}" for fault in row["faults"])
-        click.echo(f"{row['name']:<12} {row['address']:<12} {row['state']:<8} {memory:>8}  {ending}{on}")
-
-
-def _described(fault: dict[str, Any]) -> str:
-    options = "".join(f" {name}={value}" for name, value in fault["options"].items())
-    return f"{fault['kind']}{options}"
-
-
 @click.group(cls=LabGroup)
 def lab() -> None:
     """Five Debian machines on this one (srv-1..3, wrk-1..2), and their faults. Takes root."""
+
+
+lab.add_command(cloud)
 
 
 @lab.command()
@@ -83,15 +62,15 @@ def up(json_wanted: bool) -> None:
     """
     from unterbau.lab import lifecycle
 
-    here = _our_lab()
-    outcome = lifecycle.up(here, _say(json_wanted))
+    here = our_lab()
+    outcome = lifecycle.up(here, progress(json_wanted))
     rows = [{**row, "login_s": outcome.booted.get(row["name"])} for row in lifecycle.status(here)]
     if json_wanted:
         changed = bool(outcome.booted or outcome.put_in_place)
         found = {"machines": rows, "errors": outcome.errors, "seconds": round(outcome.seconds, 2)}
         click.echo(json.dumps({"changed": changed, "put_in_place": outcome.put_in_place, **found}))
     else:
-        _table(rows)
+        table(rows)
     if outcome.errors:
         raise LabError("\n".join(outcome.errors.values()))
     if not json_wanted:
@@ -112,7 +91,7 @@ def down(purge_cache: bool, json_wanted: bool) -> None:
     """Take the machines, their disks and their network away; caches stay."""
     from unterbau.lab import lifecycle
 
-    changed = lifecycle.down(_our_lab(), _say(json_wanted), purge_cache=purge_cache)
+    changed = lifecycle.down(our_lab(), progress(json_wanted), purge_cache=purge_cache)
     if json_wanted:
         click.echo(json.dumps({"changed": changed}))
     else:
@@ -125,12 +104,12 @@ def status(json_wanted: bool) -> None:
     """Each machine's state (running, paused, down), memory, time since boot and faults."""
     from unterbau.lab import lifecycle
 
-    here = _our_lab()
+    here = our_lab()
     rows = lifecycle.status(here)
     if json_wanted:
         click.echo(json.dumps({"machines": rows}))
     else:
-        _table(rows)
+        table(rows)
 
 
 @lab.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -142,9 +121,9 @@ def shell(node: str, command: tuple[str, ...]) -> None:
 
     from unterbau.lab import ssh
 
-    here = _our_lab()
-    one = here.machine(node)
-    if not here.known_hosts.exists():
+    here = our_lab()
+    one = everyone.machine(here, node)
+    if not one.unit and not here.known_hosts.exists():
         raise LabError(f"cannot reach {node}: the lab is down; run `unterbau lab up`")
     if command[:1] == ("--",):
         command = command[1:]
@@ -162,8 +141,8 @@ def fault() -> None:
 def _do(node: str, act: Callable[[Lab, Machine], str]) -> None:
     from unterbau.lab import lifecycle
 
-    here = _our_lab()
-    one = here.machine(node)
+    here = our_lab()
+    one = everyone.machine(here, node)
     with lifecycle.locked(here, click.echo):
         click.echo(act(here, one))
 
@@ -236,9 +215,9 @@ def undo(node: str | None, kind: str | None) -> None:
     """Take back every fault: of NODE only, of KIND (kill, pause, cut, slow, fill) only."""
     from unterbau.lab import faults, lifecycle
 
-    here = _our_lab()
+    here = our_lab()
     if node is not None:
-        here.machine(node)
+        everyone.machine(here, node)
     if kind is not None and kind not in faults.KINDS:
         raise LabError(f"cannot undo {kind!r}: no such fault; use {', '.join(faults.KINDS)}")
     with lifecycle.locked(here, click.echo):
@@ -254,11 +233,11 @@ def listing(json_wanted: bool) -> None:
 
     from unterbau.lab import faults
 
-    found = [asdict(one) for one in faults.active(_our_lab())]
+    found = [asdict(one) for one in faults.active(our_lab())]
     if json_wanted:
         click.echo(json.dumps(found))
         return
     for one in found:
-        click.echo(f"{one['node']:<12} {_described(one)}, since {one['since']}")
+        click.echo(f"{one['node']:<12} {described(one)}, since {one['since']}")
     if not found:
         click.echo("no fault is on")

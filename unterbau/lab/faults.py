@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from unterbau.lab import drive, machine, ssh, wire
+from unterbau.lab import drive, everyone, machine, ssh, wire
 from unterbau.lab.command import run, succeeds
 from unterbau.lab.errors import LabError
 from unterbau.lab.layout import Lab, Machine
@@ -55,7 +55,10 @@ def active(lab: Lab) -> list[Fault]:
 
 
 def _is_real(lab: Lab, fault: Fault) -> bool:
-    members = machine.group(lab, lab.machine(fault.node))
+    one = next((one for one in everyone.machines(lab) if one.name == fault.node), None)
+    if one is None:
+        return False
+    members = machine.group(lab, one)
     if fault.kind == "kill":
         return not members.populated()
     return fault.kind != "pause" or members.frozen()
@@ -140,7 +143,7 @@ def reboot(lab: Lab, one: Machine) -> str:
 
 def undo(lab: Lab, fault: Fault, boot: Callable[[Machine], float]) -> str:
     """Take one fault back; boot(machine) boots one; seconds until a login worked, 0 if it is cut off."""
-    one = lab.machine(fault.node)
+    one = everyone.machine(lab, fault.node)
     if fault.kind == "kill":
         after = boot(one)
         _forget(lab, fault)
@@ -168,15 +171,26 @@ def restore(lab: Lab) -> None:
         if fault not in real:
             path.unlink()
         elif fault.kind == "slow":
-            _apply_slow(lab, lab.machine(fault.node), fault.options)
+            _apply_slow(lab, everyone.machine(lab, fault.node), fault.options)
     if any(fault.kind == "cut" for fault in real):
         _apply_drops(lab)
 
 
 def clear(lab: Lab) -> None:
     """Take everything off the wire, for `down`."""
-    for one in lab.machines:
+    for one in everyone.machines(lab):
         wire.undelay(lab, one)
+
+
+def forget(lab: Lab, one: Machine) -> None:
+    """Take all off a machine that is about to go; what it cannot be asked for goes with it."""
+    on = {fault.kind for fault in active(lab) if fault.node == one.name}
+    for kind in KINDS:
+        _path(lab, one.name, kind).unlink(missing_ok=True)
+    if "slow" in on:
+        wire.undelay(lab, one)
+    if on & {"cut", "slow"}:
+        _apply_drops(lab)
 
 
 def _apply_slow(lab: Lab, one: Machine, options: dict[str, Any]) -> None:
@@ -190,11 +204,11 @@ def _apply_slow(lab: Lab, one: Machine, options: dict[str, Any]) -> None:
 def _apply_drops(lab: Lab) -> None:
     wanted: list[wire.Cut | wire.Loss] = []
     for fault in active(lab):
-        port = lab.machine(fault.node).port
-        if fault.kind == "cut":
-            wanted.append(wire.Cut(port, fault.options["direction"]))
-        elif fault.kind == "slow" and fault.options["loss_percent"]:
-            wanted.append(wire.Loss(port, fault.options["loss_percent"]))
+        for port in everyone.machine(lab, fault.node).ports:
+            if fault.kind == "cut":
+                wanted.append(wire.Cut(port, fault.options["direction"]))
+            elif fault.kind == "slow" and fault.options["loss_percent"]:
+                wanted.append(wire.Loss(port, fault.options["loss_percent"]))
     wire.drop(lab, wanted)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import secrets
 import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from unterbau.lab import drive
@@ -83,6 +85,24 @@ WantedBy=sysinit.target
 _UNITS = {"lab-settings.service": _SETTINGS_UNIT, "lab-control-groups.service": _GROUPS_UNIT}
 
 
+@dataclass(frozen=True)
+class Identity:
+    """Who a machine is: name, who may log in, host keys by file name, a systemd-networkd file ("": it needs none)."""
+
+    hostname: str
+    authorized_keys: str
+    host_keys: Mapping[str, str]
+    network: str
+
+
+def identity(lab: Lab, machine: Machine) -> Identity:
+    """One of the five: its keys were made and pinned with the lab."""
+    keys = lab.state / "ssh" / "hosts" / machine.name
+    host_keys = {name: (keys / name).read_text() for name in ("ssh_host_ed25519_key", "ssh_host_ed25519_key.pub")}
+    operator = lab.key.with_suffix(".pub").read_text()
+    return Identity(machine.name, operator, host_keys, network_file(lab, machine))
+
+
 def network_file(lab: Lab, machine: Machine) -> str:
     """The machine's systemd-networkd file: a static address; the gateway is there, and refuses to pass anything on."""
     return f"""\
@@ -99,8 +119,11 @@ EmitLLDP=no
 """
 
 
-def prepare(lab: Lab, machine: Machine, rootfs: Path) -> None:
-    """Write what the machine needs before its first boot; one that was written in part is begun anew."""
+def prepare(lab: Lab, machine: Machine, rootfs: Path, who: Identity | None = None) -> None:
+    """Write what the machine (`who` it is, else one of the five) needs before its first boot.
+
+    One that was written in part is begun anew.
+    """
     if machine.complete.exists():
         return
     shutil.rmtree(machine.directory, ignore_errors=True)
@@ -108,7 +131,7 @@ def prepare(lab: Lab, machine: Machine, rootfs: Path) -> None:
         (machine.directory / name).mkdir(parents=True)
     machine.upper.chmod(0o755)
     _write_settings(machine)
-    _write_system(lab, machine)
+    _write_system(lab, machine, who or identity(lab, machine))
     machine.complete.write_text(f"{rootfs}\n")
 
 
@@ -120,7 +143,7 @@ def _write_settings(machine: Machine) -> None:
             file.write_text(f"{value}\n")
 
 
-def _write_system(lab: Lab, machine: Machine) -> None:
+def _write_system(lab: Lab, machine: Machine, who: Identity) -> None:
     etc = machine.upper / "etc"
     for name in ("ssh", "systemd/network", "systemd/journald.conf.d", "apt/apt.conf.d"):
         (etc / name).mkdir(parents=True)
@@ -128,18 +151,19 @@ def _write_system(lab: Lab, machine: Machine) -> None:
     (machine.upper / "root").chmod(0o700)
     for one in drive.DRIVES:
         (machine.upper / one.path[1:]).mkdir(parents=True)
-    (machine.upper / "root/.ssh/authorized_keys").write_text(lab.key.with_suffix(".pub").read_text())
-    (etc / "hostname").write_text(f"{machine.name}\n")
+    (machine.upper / "root/.ssh/authorized_keys").write_text(who.authorized_keys)
+    (etc / "hostname").write_text(f"{who.hostname}\n")
     (etc / "machine-id").write_text(f"{secrets.token_hex(16)}\n")
-    (etc / "systemd/network/10-lab.network").write_text(network_file(lab, machine))
+    if who.network:
+        (etc / "systemd/network/10-lab.network").write_text(who.network)
     # The kernel's messages are the host's, about all machines: the kubelet needs them, this machine's journal does not.
     (etc / "systemd/journald.conf.d/10-lab.conf").write_text("[Journal]\nReadKMsg=no\n")
     (etc / "apt/apt.conf.d/90lab").write_text(f'Acquire::http::Proxy "http://{lab.gateway}:{PROXY_PORT}";\n')
     _write_units(etc / "systemd/system")
-    for name in ("ssh_host_ed25519_key", "ssh_host_ed25519_key.pub"):
+    for name, text in who.host_keys.items():
         target = etc / "ssh" / name
-        shutil.copyfile(lab.state / "ssh" / "hosts" / machine.name / name, target)
-        target.chmod(0o644 if name.endswith(".pub") else 0o600)
+        target.touch(mode=0o644 if name.endswith(".pub") else 0o600)
+        target.write_text(text)
 
 
 def _write_units(directory: Path) -> None:

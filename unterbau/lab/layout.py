@@ -17,21 +17,47 @@ PROXY_PORT = 3142
 SSH_PORT = 22
 # Host part of each address; a subnet is a /24.
 _HOST_PARTS = {"srv-1": 11, "srv-2": 12, "srv-3": 13, "wrk-1": 21, "wrk-2": 22}
+CLOUD_PORT = 8080
+CLOUD_FAULTS_PORT = 8081
+METADATA_PORT = 8082
+# Public addresses of cloud servers: a /24 a lab of what is for benchmarks, so nobody's. Source: RFC 2544.
+_PUBLIC = IPv4Network("198.18.0.0/15")
 
 
 @dataclass(frozen=True)
 class Machine:
-    """One machine: its name (unique on this host), address and number within the lab."""
+    """One machine: its name (unique on this host), address and number within the lab.
+
+    A server of the lab's cloud has a name that is its project's own: `unit` is what this host calls it, and `plugs` are
+    its ports, the one in the private network first.
+    """
 
     name: str
     address: IPv4Address
     number: int
     directory: Path
+    unit: str = ""
+    plugs: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """What this host calls it."""
+        return self.unit or self.name
 
     @property
     def port(self) -> str:
         """The machine's port on the bridge, as systemd-nspawn names it."""
-        return f"vb-{self.name}"
+        return self.ports[0]
+
+    @property
+    def ports(self) -> tuple[str, ...]:
+        """All its ports on this host."""
+        return self.plugs or (f"vb-{self.name}",)
+
+    @property
+    def wiring(self) -> Path:
+        """A cloud server's script that makes its interfaces, for its boot."""
+        return self.directory / "wiring.sh"
 
     @property
     def upper(self) -> Path:
@@ -92,6 +118,28 @@ class Lab:
     def identity(self) -> Path:
         """The age identity that opens it."""
         return self.state / "secrets" / "identity.txt"
+
+    @property
+    def cloud(self) -> Path:
+        """Everything that the lab's cloud keeps."""
+        return self.state / "cloud"
+
+    @property
+    def cloud_address(self) -> str:
+        """Where the lab's cloud answers this machine, and nobody else: an address of its own on loopback."""
+        _, second, third, _ = self.subnet.network_address.packed
+        return f"127.{second}.{third}.1"
+
+    @property
+    def cloud_endpoint(self) -> str:
+        """The URL of the lab's cloud, for a project's `endpoint`."""
+        return f"http://{self.cloud_address}:{CLOUD_PORT}/v1"
+
+    @property
+    def public(self) -> IPv4Network:
+        """The public addresses of the lab's cloud; the same for labs whose subnets' middle bytes have the same sum."""
+        _, second, third, _ = self.subnet.network_address.packed
+        return list(_PUBLIC.subnets(new_prefix=24))[second + third]
 
     @property
     def lock(self) -> Path:

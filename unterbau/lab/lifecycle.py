@@ -12,8 +12,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from unterbau.lab import faults, host_limits, inside, keys, machine, network, rootfs, secrets, ssh
+from unterbau.lab import everyone, faults, host_limits, inside, keys, machine, network, rootfs, secrets, ssh
 from unterbau.lab.cgroup import Group, other_groups
+from unterbau.lab.cloud import kept
 from unterbau.lab.errors import LabError
 from unterbau.lab.layout import Lab, Machine
 
@@ -75,15 +76,12 @@ def _repair(lab: Lab, say: Say) -> Outcome:
     rootfs.install_host_packages(say)
     recipe = rootfs.hosts_recipe()
     if not all(one.complete.exists() for one in lab.machines):
-        base = rootfs.ensure(lab, recipe, say)
-        _private_directory(lab.state)
-        keys.ensure(lab)
+        _check_free(lab)
+        base = _keys_and_rootfs(lab, recipe, say)
         for one in lab.machines:
             inside.prepare(lab, one, base)
     started = time.monotonic()
-    made = ["secrets"] if secrets.ensure(lab) else []
-    limits = ["host limits"] if host_limits.lift(lab) else []
-    parts = made + limits + network.up(lab, recipe)
+    parts = _surroundings(lab, recipe)
     dead = [one for one in lab.machines if not _alive(lab, one)]
     for one in dead:
         say(f"booting {one.name}")
@@ -91,6 +89,50 @@ def _repair(lab: Lab, say: Say) -> Outcome:
         machine.boot(lab, one)
     faults.restore(lab)
     return _outcome(lab, dead, parts, started)
+
+
+def _keys_and_rootfs(lab: Lab, recipe: rootfs.Recipe, say: Say) -> Path:
+    base = rootfs.ensure(lab, recipe, say)
+    _private_directory(lab.state)
+    keys.ensure(lab)
+    return base
+
+
+def _surroundings(lab: Lab, recipe: rootfs.Recipe) -> list[str]:
+    made = ["secrets"] if secrets.ensure(lab) else []
+    limits = ["host limits"] if host_limits.lift(lab) else []
+    return made + limits + network.up(lab, recipe)
+
+
+def _check_free(lab: Lab) -> None:
+    taken = {net["ip"]: server.name for server in kept.all_of(lab) for net in server.private_net}
+    for one in lab.machines:
+        if str(one.address) in taken:
+            raise LabError(
+                f"cannot make {one.name}: {taken[str(one.address)]} of the lab's cloud has its address {one.address}; "
+                "delete that server, or take the cloud away with `unterbau lab cloud down`"
+            )
+
+
+def cloud_up(lab: Lab, say: Say) -> list[str]:
+    """Have the lab's cloud answer, with what it needs of the lab but the five machines; what was put in place."""
+    from unterbau.lab.cloud import service  # noqa: PLC0415  # a lab without a cloud pays for none of it
+
+    with locked(lab, say):
+        if service.is_up(lab) and network.is_up(lab) and host_limits.enough():
+            return []
+        rootfs.install_host_packages(say)
+        recipe = rootfs.hosts_recipe()
+        base = _keys_and_rootfs(lab, recipe, say)
+        return _surroundings(lab, recipe) + service.up(lab, base)
+
+
+def cloud_down(lab: Lab, say: Say) -> bool:
+    """Take the lab's cloud away, with all its servers; whether there was one."""
+    from unterbau.lab.cloud import service  # noqa: PLC0415
+
+    with locked(lab, say):
+        return service.down(lab)
 
 
 def _outcome(lab: Lab, dead: list[Machine], parts: list[str], started: float) -> Outcome:
@@ -120,10 +162,13 @@ def _private_directory(path: Path) -> None:
 
 def down(lab: Lab, say: Say, *, purge_cache: bool) -> bool:
     """Take everything away but the caches (with purge_cache, these too). Whether there was anything."""
+    from unterbau.lab.cloud import service  # noqa: PLC0415
+
     with locked(lab, say):
         was_there = lab.state.exists() or Group(lab.group).unified.exists()
         Group(lab.group).kill()
         faults.clear(lab)
+        service.down(lab)
         rootfs.discard(lab)
         for one in lab.machines:
             machine.stop(lab, one)
@@ -139,9 +184,12 @@ def down(lab: Lab, say: Say, *, purge_cache: bool) -> bool:
 
 
 def status(lab: Lab) -> list[dict[str, Any]]:
-    """One dictionary per machine: name, address, state (running, paused, down), memory_mib, uptime_s, faults."""
+    """One dictionary per machine, the cloud's as well.
+
+    It has name, address, state (running, paused, down), memory_mib, uptime_s, faults.
+    """
     on = faults.active(lab)
-    rows = [asdict(machine.facts(lab, one)) for one in lab.machines]
+    rows = [asdict(machine.facts(lab, one)) for one in everyone.machines(lab)]
     return [{**row, "faults": [asdict(fault) for fault in on if fault.node == row["name"]]} for row in rows]
 
 

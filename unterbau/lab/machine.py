@@ -28,8 +28,10 @@ $5
 DRIVES
 [ -z "$3" ] || echo $$ > "$3/cgroup.procs"
 end=$4
-shift 5
+wiring=$6
+shift 6
 while :; do
+  [ -z "$wiring" ] || sh -eu "$wiring"
   rm -rf settings
   cp -r settings.usual settings
   code=0
@@ -53,7 +55,7 @@ class Facts:
 
 def group(lab: Lab, machine: Machine) -> Group:
     """Everything that belongs to the running machine lives in this control group."""
-    return Group(f"{lab.group}/{machine.name}")
+    return Group(f"{lab.group}/{machine.key}")
 
 
 def facts(lab: Lab, machine: Machine) -> Facts:
@@ -119,9 +121,11 @@ def boot(lab: Lab, machine: Machine) -> None:
         "unshare", "--mount", "--propagation", "slave",
         "sh", "-c", _BOOT, "sh", str(directory), machine.complete.read_text().strip(),
         str(limits[0]) if limits else "", str(members.unified), drive.mounts(),
-        "systemd-nspawn", "--quiet", "--directory", str(directory / "root"), "--machine", machine.name, "--boot",
+        str(machine.wiring) if machine.unit else "",
+        *_entering(lab, machine, "systemd-nspawn", "--quiet", "--directory", str(directory / "root")),
+        "--machine", machine.key, "--boot",
         "--register=no", "--keep-unit", "--link-journal=no", "--resolv-conf=off", "--timezone=off",
-        "--console=read-only", f"--network-bridge={lab.bridge}",
+        "--console=read-only",
         "--capability=all", "--drop-capability=CAP_SYS_TIME,CAP_SYS_MODULE,CAP_SYS_RAWIO",
         "--system-call-filter=add_key keyctl",  # the session keyring of containers
         *(f"--bind={directory}/{one.name}:{one.path}" for one in drive.DRIVES),
@@ -129,6 +133,17 @@ def boot(lab: Lab, machine: Machine) -> None:
         "--bind=/dev/kmsg",  # the kubelet reads there what the kernel killed for want of memory
     ]  # fmt: skip
     start(members, command, log=directory / "console.log", controllers=True, later=limits)
+
+
+def _entering(lab: Lab, machine: Machine, *nspawn: str) -> list[str]:
+    """A cloud server's network is there before it boots, and changes while it runs: nspawn begins in the middle of it.
+
+    Of a network that is not private for it, nspawn would leave the settings read-only.
+    """
+    if not machine.unit:
+        return [*nspawn, f"--network-bridge={lab.bridge}"]
+    inside = ["nsenter", f"--net={machine.directory / 'netns'}", "env", "SYSTEMD_NSPAWN_API_VFS_WRITABLE=network"]
+    return [*inside, *nspawn]
 
 
 def stop(lab: Lab, machine: Machine) -> None:

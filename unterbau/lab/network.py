@@ -21,6 +21,8 @@ HOSTS = Path("/etc/hosts")
 # Machines send each other their pods' packets as they are (routes, no tunnel): the bridge's own rules see them during a
 # delay. One that takes the way to this host instead is dropped by `forward`, as any other.
 _PODS = "10.42.0.0/16"
+# What the lab's cloud lets pass to an address that is nobody's, the metadata service's.
+PASSING_MARK = "0x75620001"
 
 
 def rules(lab: Lab) -> str:
@@ -32,12 +34,15 @@ delete table {table}
 table {table} {{
   chain prerouting {{
     type filter hook prerouting priority -150; policy accept;
-    iifname "{bridge}" ip daddr != {{ {lab.subnet}, {_PODS}, 224.0.0.0/4 }} reject with icmp type admin-prohibited
+    iifname != "{bridge}" accept
+    meta mark {PASSING_MARK} accept
+    ip daddr != {{ {lab.subnet}, {_PODS}, 224.0.0.0/4 }} reject with icmp type admin-prohibited
   }}
   chain input {{
     type filter hook input priority 0; policy accept;
     iifname != "{bridge}" accept
     ct state established,related accept
+    ct status dnat accept
     ip saddr {lab.subnet} ip daddr {gateway} icmp type echo-request accept
     ip saddr {lab.subnet} ip daddr {gateway} tcp dport {PROXY_PORT} accept
     ip saddr {lab.subnet} ip daddr {gateway} reject with icmp type admin-prohibited
@@ -81,7 +86,6 @@ def _marks(lab: Lab) -> tuple[str, str]:
 
 def proxy_configuration(lab: Lab) -> str:
     """What tinyproxy is told: listen on the bridge, serve the machines, reach the Debian archive only."""
-    allowed = "".join(f"Allow {machine.address}\n" for machine in lab.machines)
     return f"""\
 Listen {lab.gateway}
 Port {PROXY_PORT}
@@ -90,7 +94,8 @@ Timeout 120
 MaxClients 100
 LogLevel Warning
 LogFile "{lab.state}/proxy/log"
-{allowed}Filter "{lab.state}/proxy/filter"
+Allow {lab.subnet}
+Filter "{lab.state}/proxy/filter"
 FilterDefaultDeny Yes
 FilterExtended On
 ConnectPort 443
@@ -155,9 +160,9 @@ def down(lab: Lab) -> None:
     _write_hosts(lab, "")
     if Path("/sys/class/net", lab.bridge).exists():
         run("ip", "link", "delete", lab.bridge)
-    for family in ("inet", "bridge"):
-        if shutil.which("nft") and succeeds("nft", "list", "table", family, lab.table):
-            run("nft", "delete", "table", family, lab.table)
+    for family, table in (("inet", lab.table), ("bridge", lab.table), ("inet", f"{lab.table}_routed")):
+        if shutil.which("nft") and succeeds("nft", "list", "table", family, table):
+            run("nft", "delete", "table", family, table)
 
 
 def plugged_in(lab: Lab, machine: Machine) -> bool:
@@ -166,11 +171,17 @@ def plugged_in(lab: Lab, machine: Machine) -> bool:
 
 
 def unplug(machine: Machine) -> None:
-    """Remove the machine's port; a killed machine's would stay for a moment, and be in the way of its next boot."""
-    if Path("/sys/class/net", machine.port).exists() and not succeeds("ip", "link", "delete", machine.port):
-        gone_by_itself = not Path("/sys/class/net", machine.port).exists()
+    """Remove the machine's ports; a killed machine's would stay for a moment, and be in the way of its next boot."""
+    for port in machine.ports:
+        remove_port(port)
+
+
+def remove_port(port: str) -> None:
+    """Remove a port, and its other end with it; no error if it is gone."""
+    if Path("/sys/class/net", port).exists() and not succeeds("ip", "link", "delete", port):
+        gone_by_itself = not Path("/sys/class/net", port).exists()
         if not gone_by_itself:
-            raise LabError(f"cannot remove interface {machine.port}: look at `ip link show {machine.port}`")
+            raise LabError(f"cannot remove interface {port}: look at `ip link show {port}`")
 
 
 def _bridge_is_up(lab: Lab) -> bool:

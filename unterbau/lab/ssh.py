@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from unterbau.lab.command import environment
 from unterbau.lab.errors import LabError
@@ -17,7 +18,7 @@ def command(lab: Lab, machine: Machine, *arguments: str, terminal: bool = False)
     """The ssh command that runs `arguments` (a shell without any) on the machine as root."""
     options = {
         "IdentitiesOnly": "yes",
-        "UserKnownHostsFile": str(lab.known_hosts),
+        "UserKnownHostsFile": str(_known_hosts(lab, machine)),
         "GlobalKnownHostsFile": "/dev/null",
         "StrictHostKeyChecking": "yes",
         "UpdateHostKeys": "no",
@@ -32,6 +33,16 @@ def command(lab: Lab, machine: Machine, *arguments: str, terminal: bool = False)
         "ssh", "-F", "none", "-i", str(lab.key), "-p", str(SSH_PORT), *flags, *asked,
         f"root@{machine.address}", "--", *arguments,
     ]  # fmt: skip
+
+
+def _known_hosts(lab: Lab, machine: Machine) -> Path:
+    """What is pinned; of a server of the cloud, who makes its own keys, what its disk says now."""
+    if not machine.unit:
+        return lab.known_hosts
+    pinned = machine.directory / "known_hosts"
+    public = (path.read_text().split() for path in sorted((machine.upper / "etc/ssh").glob("ssh_host_*_key.pub")))
+    pinned.write_text("".join(f"{machine.address} {words[0]} {words[1]}\n" for words in public))
+    return pinned
 
 
 def login_s(lab: Lab, machine: Machine, since: float, timeout_s: float) -> float:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from unterbau.lab import delayer
+from unterbau.lab import delayer, everyone
 from unterbau.lab.cgroup import Group
+from unterbau.lab.cloud.kept import public_port
 from unterbau.lab.command import run, succeeds
 from unterbau.lab.errors import LabError
 from unterbau.lab.layout import Lab, Machine
@@ -36,8 +37,17 @@ class Loss:
     percent: float
 
 
-def rules(lab: Lab, faults: Iterable[Cut | Loss]) -> str:
-    """The nft ruleset for these faults; without any, the one that removes the lab's table."""
+def rules(lab: Lab, faults: Sequence[Cut | Loss]) -> str:
+    """The nft ruleset for these faults; without any, the one that removes the lab's tables.
+
+    A port is on the bridge, or it is routed: then its packets are seen by IP alone.
+    """
+    routed = [fault for fault in faults if fault.port.startswith(public_port(lab, 0)[:-1])]
+    bridged = [fault for fault in faults if fault not in routed]
+    return _family(f"bridge {lab.table}", bridged) + _family(f"inet {lab.table}_routed", routed)
+
+
+def _family(table: str, faults: Iterable[Cut | Loss]) -> str:
     sent, received = [], []
     for fault in faults:
         if isinstance(fault, Loss):
@@ -48,7 +58,6 @@ def rules(lab: Lab, faults: Iterable[Cut | Loss]) -> str:
             sent.append(f'iifname "{fault.port}" drop')
         if fault.direction in ("in", "both"):
             received.append(f'oifname "{fault.port}" drop')
-    table = f"bridge {lab.table}"
     # Naming the table first makes it exist, so that deleting it can't fail.
     forget = f"table {table}\ndelete table {table}\n"
     return forget if not sent and not received else forget + _table(table, sent, received)
@@ -63,13 +72,15 @@ def _table(table: str, sent: list[str], received: list[str]) -> str:
     return "\n".join([*lines, "}"]) + "\n"
 
 
-def drop(lab: Lab, faults: Iterable[Cut | Loss]) -> None:
+def drop(lab: Lab, faults: Sequence[Cut | Loss]) -> None:
     """Have exactly these frames dropped, from one moment to the next."""
     run("nft", "-f", "-", stdin=rules(lab, faults))
 
 
 def queue_number(lab: Lab, machine: Machine) -> int:
     """The NFQUEUE of a machine; different for each machine of each lab whose subnets differ in the third byte."""
+    if machine.unit:
+        return 24000 + (lab.subnet.network_address.packed[2] * 997 + machine.number) % 40000
     return 20000 + lab.subnet.network_address.packed[2] * 8 + machine.number
 
 
@@ -97,7 +108,7 @@ def undelay(lab: Lab, machine: Machine) -> None:
         pass  # each of them, should a run have been cut short
     _delayer_group(lab, machine).kill()
     _delayer_group(lab, machine).remove()
-    if not any(delayed(lab, other) for other in lab.machines):
+    if not any(delayed(lab, other) for other in everyone.machines(lab)):
         _pass_bridge_to_ip(lab, wanted=False)
         _forget_empty_mangle()
 
@@ -108,7 +119,7 @@ def delayed(lab: Lab, machine: Machine) -> bool:
 
 
 def _delayer_group(lab: Lab, machine: Machine) -> Group:
-    return Group(f"{lab.group}/delayer-{machine.name}")
+    return Group(f"{lab.group}/delayer-{machine.key}")
 
 
 def _bound(queue: int) -> bool:

@@ -9,7 +9,6 @@ from unterbau.lab.cloud import relations
 from unterbau.lab.cloud.answer import ApiError, Record, invalid
 from unterbau.lab.cloud.project import Project
 
-PUBLIC_IPV4 = IPv4Network("198.18.0.0/16")  # for benchmarks, so nobody's on the internet. Source: RFC 2544
 PUBLIC_IPV6 = IPv6Address("2001:db8::")  # for documentation. Source: RFC 3849
 RESERVED = IPv4Address("172.31.1.1")  # the gateway of every server's public interface
 
@@ -18,7 +17,7 @@ def public(project: Project, kind: str) -> str:
     """The lowest address that no primary IP, floating IP or load balancer has: an IPv4, or a /64."""
     taken = {ip["ip"] for table in ("primary_ips", "floating_ips") for ip in project.all(table)}
     taken |= {one[name] for one in project.all("load_balancers") for name in ("ipv4", "ipv6")}
-    wanted = (str(address) for address in PUBLIC_IPV4.hosts()) if kind == "ipv4" else _prefixes()
+    wanted = (str(address) for address in project.public_ipv4.hosts()) if kind == "ipv4" else _prefixes()
     return next(address for address in wanted if address not in taken)
 
 

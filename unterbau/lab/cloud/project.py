@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from ipaddress import IPv4Network
 
 from unterbau.lab.cloud import catalogue
 from unterbau.lab.cloud.answer import ApiError, Record, invalid
@@ -18,6 +19,7 @@ SINGULAR = {
 }  # fmt: skip
 PLURAL = {singular: plural for plural, singular in SINGULAR.items()}
 FIRST_ID = 1001
+PUBLIC_IPV4 = IPv4Network("198.18.0.0/16")  # for benchmarks, so nobody's on the internet. Source: RFC 2544
 
 Clock = Callable[[], datetime]
 
@@ -42,6 +44,7 @@ class Project:
         self.next_id: int = state.get("next_id", FIRST_ID)
         self.clock = clock
         self.limits = limits or Limits()
+        self.public_ipv4 = PUBLIC_IPV4
         self.health: Callable[[int, int], Health] = lambda *_: "unknown"
 
     def state(self) -> Record:
