@@ -50,17 +50,17 @@ def base() -> None:
     upgrades()
 
 
+@deploy("host key")
 def host_key() -> None:
-    """Of a server that a cloud made, before anything secret goes to it."""
+    """Before anything secret goes to a server that a cloud made."""
     node = host.data.node
-    if host.data.get("cloud_state"):
-        ssh_host_key.own(
-            node=node.name,
-            address=str(node.address),
-            known_hosts=str(node.known_hosts),
-            first=first_keys(node.known_hosts, str(node.address)),
-            name="host key",
-        )
+    ssh_host_key.own(
+        node=node.name,
+        address=str(node.address),
+        known_hosts=str(node.known_hosts),
+        first=first_keys(node.known_hosts, str(node.address)),
+        name="made by the node",
+    )
 
 
 def addresses(group: str) -> dict[str, str]:

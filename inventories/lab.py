@@ -1,27 +1,17 @@
-# The machines that `unterbau lab up` makes. What holds for them is in group_data/lab.py.
+# The servers of the lab's cloud, `unterbau lab cloud up`. What holds for them is in group_data/lab.py, the pools in
+# group_data/hcloud.py.
 from __future__ import annotations
 
-from unterbau.declaration import KubernetesEndpoint, Node, S3Endpoint, SecretStore, VaultEndpoint, endpoints, hosts
-
-_ssh = {
-    "ssh_key": "/var/lib/unterbau/lab/ssh/id_ed25519",
-    "known_hosts": "/var/lib/unterbau/lab/ssh/known_hosts",
-}
-
-servers = hosts(
-    Node(name="srv-1", address="10.77.0.11", **_ssh),
-    Node(name="srv-2", address="10.77.0.12", **_ssh),
-    Node(name="srv-3", address="10.77.0.13", **_ssh),
+from unterbau.declaration import (
+    CloudProject,
+    KubernetesEndpoint,
+    S3Endpoint,
+    SecretRef,
+    SecretStore,
+    VaultEndpoint,
+    endpoints,
+    nodes_of,
 )
-
-workers = hosts(
-    Node(name="wrk-1", address="10.77.0.21", **_ssh),
-    Node(name="wrk-2", address="10.77.0.22", **_ssh),
-)
-
-postgresql = workers[:1]
-
-storage = servers + workers
 
 store = endpoints(
     SecretStore(
@@ -29,6 +19,19 @@ store = endpoints(
         identity="/var/lib/unterbau/lab/secrets/identity.txt",
     ),
 )
+
+hcloud = endpoints(
+    CloudProject(
+        name="cloud",
+        token=SecretRef("hcloud/token"),
+        cluster="lab",
+        endpoint="http://127.77.0.1:8080/v1",
+        known_hosts="/var/lib/unterbau/lab/cloud/known_hosts",
+        ssh_key="/var/lib/unterbau/lab/ssh/id_ed25519",
+    ),
+)
+
+nodes = nodes_of("cloud")
 
 vault = endpoints(VaultEndpoint(members="servers"))
 

@@ -1,4 +1,7 @@
-"""Checkouts of the tests' own: another lab under the name `lab`, or less of the platform on the same machines."""
+"""Checkouts of the tests' own: another lab under the name `lab`, or less of the platform on the same machines.
+
+Their nodes are declared one by one: what is about the cloud has an inventory of its own.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,18 @@ from unterbau.lab.layout import Lab
 
 ROOT = Path(__file__).parent.parent.parent
 LAB_PREFIX, LAB_STATE = "10.77.0.", "/var/lib/unterbau/lab/"
+# The same machines, whoever made them: a test that is not about the cloud does not ask it with every plan.
+NODES = """\
+from unterbau.declaration import Node, hosts
+_ssh = {"ssh_key": "/var/lib/unterbau/lab/ssh/id_ed25519", "known_hosts": "/var/lib/unterbau/lab/PINS"}
+servers = hosts(*(Node(name=f"srv-{n}", address=f"10.77.0.1{n}", **_ssh) for n in (1, 2, 3)))
+workers = hosts(*(Node(name=f"wrk-{n}", address=f"10.77.0.2{n}", **_ssh) for n in (1, 2)))
+postgresql = workers[:1]
+storage = servers + workers
+del hcloud, nodes, Node, hosts
+"""
+PINS, PINS_OF_THE_CLOUD = "ssh/known_hosts", "cloud/known_hosts"
+OF_THE_CLOUD = ("hcloud.py",)
 
 # What K3s and object storage are declared by, per folder of data.
 K3S = {
@@ -41,12 +56,12 @@ def checkout_for(lab: Lab, root: Path, source: Path = ROOT, *, k3s: bool = True,
     """A checkout in `root` whose environment `lab` is this lab: same data, its addresses and paths."""
     prefix = str(lab.subnet.network_address).rpartition(".")[0] + "."
     less = [layer for layer, stays in ((K3S, k3s), (STORAGE, storage)) if not stays]
-    return _written(root, source, {LAB_PREFIX: prefix, LAB_STATE: f"{lab.state}/"}, less)
+    return _written(root, source, {"PINS": PINS, LAB_PREFIX: prefix, LAB_STATE: f"{lab.state}/"}, less)
 
 
 def platform(root: Path, source: Path = ROOT) -> Path:
     """A checkout with the data of the usual lab but for K3s: its site leaves K3s alone, running or not."""
-    _written(root, source, without=[K3S])
+    _written(root, source, {"PINS": PINS_OF_THE_CLOUD}, without=[K3S])
     return root
 
 
@@ -63,16 +78,19 @@ def ground(root: Path, source: Path = ROOT) -> Path:
 
 
 def _written(
-    root: Path, source: Path, replaced: Mapping[str, str] | None = None, without: Sequence[Mapping[str, str]] = ()
+    root: Path, source: Path, replaced: Mapping[str, str], without: Sequence[Mapping[str, str]] = ()
 ) -> Path:
     for folder in ("deploys", "facts", "operations", "locks"):
         (root / folder).symlink_to(source / folder)
     for folder in ("inventories", "group_data"):
         (root / folder).mkdir()
         for path in (source / folder).glob("*.py"):
-            text = path.read_text()
-            for old, new in (replaced or {}).items():
-                text = text.replace(old, new)
+            if path.name in OF_THE_CLOUD:
+                continue
             less = [layer[folder] for layer in without] if path.name == "lab.py" else []
-            (root / folder / path.name).write_text("\n".join([text, *less, ""]))
+            nodes = [NODES] if path.name == "lab.py" and folder == "inventories" else []
+            text = "\n".join([path.read_text(), *nodes, *less, ""])
+            for old, new in replaced.items():
+                text = text.replace(old, new)
+            (root / folder / path.name).write_text(text)
     return root
