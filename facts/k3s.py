@@ -16,6 +16,7 @@ from pyinfra.api import FactBase
 from pyinfra.api.exceptions import FactProcessError
 from typing_extensions import override
 
+from facts.certificate import WITHOUT_AUTHORITIES
 from facts.config_file import FileState, parsed, reading
 from facts.etcd import EtcdAnswers, answers, asking
 from facts.k3s_api import (
@@ -230,9 +231,9 @@ class Cluster(FactBase[ClusterState | Unknown]):
 def _certificates(role: Role) -> Iterator[str]:
     folders = (ADMIN.folder, f"{ADMIN.folder}/etcd") if role == "server" else (KUBELET.folder,)
     names = " ".join(f"{folder}/*.crt" for folder in folders)
+    show = f"{WITHOUT_AUTHORITIES} openssl x509 -noout -enddate"
     yield (
-        f'for f in {names}; do ! test -s "$f" || '
-        'printf \'end\\t%s\\t%s\\n\' "$f" "$(openssl x509 -noout -enddate < "$f" 2>/dev/null)"; done'
+        f'for f in {names}; do ! test -s "$f" || printf \'end\\t%s\\t%s\\n\' "$f" "$({show} < "$f" 2>/dev/null)"; done'
     )
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import shlex
 import threading
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.lab.commands import ROOT, Running, unterbau
+from tests.lab.commands import ROOT, Running, on, unterbau, until
 from tests.lab.conftest import LabCommand
 
 LIMIT_S = 600
@@ -134,7 +133,7 @@ class Cluster:
 
     def on(self, node: str, script: str) -> str:
         """What a shell says on a machine; an error fails the test."""
-        return self.command.must("shell", self.name(node), "--", "sh", "-c", script)
+        return on(self.name(node), script, self.command.lab)
 
     def from_nothing(self) -> Cluster:
         """New machines, and one apply; what the next module may go on with."""
@@ -212,10 +211,7 @@ class Cluster:
 
     def until(self, condition: Callable[[], bool], what: str = "it") -> None:
         """Wait until this holds; fail after LIMIT_S."""
-        deadline = time.monotonic() + LIMIT_S
-        while not condition():
-            assert time.monotonic() < deadline, f"{what} never came true"
-            time.sleep(0.5)
+        until(condition, LIMIT_S, 0.5, lambda: what)
 
 
 def is_ready(node: dict[str, Any]) -> bool:

@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -15,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.lab.commands import ROOT, unterbau
+from tests.lab import commands
+from tests.lab.commands import ROOT, entered, on, unterbau
 from tests.lab.conftest import LabCommand
 from unterbau.lab import machine
 from unterbau.lab.layout import Lab
@@ -157,7 +157,7 @@ class Storage:
 
     def on(self, node: str, script: str) -> str:
         """A shell command on a machine by hand."""
-        return self.command.must("shell", node, "--", "sh", "-c", script)
+        return on(node, script, self.lab)
 
     def kill(self, *nodes: str) -> None:
         """Their power goes: nothing is said to anybody."""
@@ -179,8 +179,7 @@ class Storage:
         """What the node's member says at its own address."""
         url = f"https://{self.lab.machine(node).address}:9000/minio/health/cluster"
         curl = f"curl -s -m 3 -o /dev/null --cacert /etc/unterbau/pki/ca.pem -w '%{{http_code}}' {url} || true"
-        ran = self.command("shell", node, "--", "sh", "-c", curl)
-        return ran.stdout == "200"
+        return entered(self.lab, node, curl).stdout == "200"
 
     # -- clients
 
@@ -308,11 +307,7 @@ class Storage:
 
 def until(condition: Callable[[], bool], limit_s: float = LIMIT_S) -> float:
     """Wait until it is true; the seconds that it took."""
-    started = time.monotonic()
-    while not condition():
-        assert time.monotonic() < started + limit_s, f"not so after {limit_s} s"
-        time.sleep(0.3)
-    return time.monotonic() - started
+    return commands.until(condition, limit_s, 0.3)
 
 
 def tell(capsys: pytest.CaptureFixture[str], line: str) -> None:

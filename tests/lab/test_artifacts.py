@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.lab.commands import LIMIT_S, ROOT, UNTERBAU
+from tests.lab.commands import LIMIT_S, ROOT, UNTERBAU, on
 from tests.lab.conftest import LabCommand
 from unterbau.artifacts.store import _look
 
@@ -110,7 +110,7 @@ class Site:
         return said
 
     def on(self, node: str, command: str) -> str:
-        return self.spare.must("shell", node, "--", "sh", "-c", command)
+        return on(node, command, self.spare.lab)
 
     def waiting(self, node: str, command: str) -> subprocess.Popen[str]:
         return self.spare.start("shell", node, "--", "sh", "-c", command)

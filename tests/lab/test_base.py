@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.lab.commands import ADDRESS, converge, on, plan
+from tests.lab.commands import ADDRESS, converge, on, plan, unterbau
 
 pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("on_the_ground")]
 
@@ -245,7 +245,7 @@ def test_no_time_is_asked_of_a_worker() -> None:
 
 
 def test_no_program_may_dump_core() -> None:
-    assert on("wrk-1", "ulimit -Hc").strip() == "0"
+    assert unterbau("lab", "shell", "wrk-1", "--", "sh", "-c", "ulimit -Hc").stdout.strip() == "0"  # of a login
     assert on("wrk-1", "systemd-run --quiet --wait --pipe sh -c 'ulimit -Hc'").strip() == "0"
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from tests.lab.bao import PORT, Bao, BaoError, eventually
 from tests.lab.checkouts import checkout_for
-from tests.lab.commands import LIMIT_S, ROOT, UNTERBAU, unterbau
+from tests.lab.commands import LIMIT_S, ROOT, inside, unterbau
 from unterbau.lab.layout import Lab
 
 pytestmark = pytest.mark.lab
@@ -60,7 +60,7 @@ class Platform:
         """A command on the node of PostgreSQL."""
         name = next(machine.name for machine in self.lab.machines if machine.name.endswith("wrk-1"))
         process = subprocess.Popen(
-            [*UNTERBAU, "lab", "shell", name, "--", "sh", "-c", command],
+            inside(self.lab, name, "sh", "-c", command),
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
         assert process.stdin is not None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import pytest
 
 from facts.openbao import FOUNDING
-from tests.lab.commands import ROOT, Running, unterbau
+from tests.lab.commands import ROOT, Running, on, unterbau, until
 from tests.lab.conftest import LabCommand
 
 pytestmark = pytest.mark.lab
@@ -65,7 +64,7 @@ class Cluster:
         self.command, self.root = command, root
 
     def on(self, node: str, script: str) -> str:
-        return self.command.must("shell", node, "--", "sh", "-c", script)
+        return on(node, script, self.command.lab)
 
     def apply(self, *arguments: str) -> str:
         ran = unterbau("apply", "spare", "-y", *arguments, cwd=self.root)
@@ -91,10 +90,7 @@ class Cluster:
         return str(found[-1])
 
     def until(self, condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + LIMIT_S
-        while not condition():
-            assert time.monotonic() < deadline, self.status()
-            time.sleep(0.3)
+        until(condition, LIMIT_S, 0.3, self.status)
 
     def until_on(self, node: str, condition: str) -> None:
         """Asked on the node itself: what lasts for a moment only would be over before a command from here has begun."""
