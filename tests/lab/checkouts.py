@@ -77,9 +77,7 @@ def ground(root: Path, source: Path = ROOT) -> Path:
     return root
 
 
-def _written(
-    root: Path, source: Path, replaced: Mapping[str, str], without: Sequence[Mapping[str, str]] = ()
-) -> Path:
+def _written(root: Path, source: Path, replaced: Mapping[str, str], without: Sequence[Mapping[str, str]] = ()) -> Path:
     for folder in ("deploys", "facts", "operations", "locks"):
         (root / folder).symlink_to(source / folder)
     for folder in ("inventories", "group_data"):

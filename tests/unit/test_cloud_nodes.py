@@ -56,7 +56,7 @@ def found(
 ) -> dict[str, tuple[dict[str, Any], list[str]]]:
     monkeypatch.setattr(cloud_listing, "_asked", lambda project: servers)
     names = NodesConnector.make_names_data("cloud")
-    return {name.removeprefix("@node/"): (data, groups) for name, data, groups in names}
+    return {name: (data, groups) for name, data, groups in names}
 
 
 def test_pools_are_nodes_before_anything_exists(environment: Environment) -> None:

@@ -33,9 +33,9 @@ def checkout(tmp_path: Path) -> Path:
     """This repository's inventories and group data, with the lab's key in a file of the test."""
     for folder in ("inventories", "group_data"):
         shutil.copytree(ROOT / folder, tmp_path / folder)
-    data = tmp_path / "group_data" / "lab.py"
-    assert KEY_FILE in data.read_text()
-    data.write_text(data.read_text().replace(KEY_FILE, str(tmp_path / "key.pub")))
+    for data in (tmp_path / "group_data" / name for name in ("lab.py", "hcloud.py")):
+        assert KEY_FILE in data.read_text()
+        data.write_text(data.read_text().replace(KEY_FILE, str(tmp_path / "key.pub")))
     (tmp_path / "key.pub").write_text(KEY + "\n")
     return tmp_path
 
@@ -53,6 +53,7 @@ def test_the_lab_is_valid(checkout: Path) -> None:
         "workers": ("wrk-1", "wrk-2"),
         "postgresql": ("wrk-1",),
         "storage": ("srv-1", "srv-2", "srv-3", "wrk-1", "wrk-2"),
+        "nodes": ("srv-1", "srv-2", "srv-3", "wrk-1", "wrk-2"),
         "lab": ("srv-1", "srv-2", "srv-3", "wrk-1", "wrk-2"),
         "all": ("srv-1", "srv-2", "srv-3", "wrk-1", "wrk-2"),
     }
@@ -208,5 +209,16 @@ def test_pyinfra_reads_the_lab_as_well() -> None:
         command, cwd=ROOT, capture_output=True, text=True, check=True, env=os.environ | {"NO_COLOR": "1"}, timeout=60
     )
     nodes = {host["name"]: host["data"] for host in json.loads(answer.stdout)}
-    assert list(nodes) == ["srv-1", "srv-2", "srv-3", "wrk-1", "wrk-2", "secrets", "vault", "s3", "kubernetes"]
+    assert list(nodes) == [
+        "secrets",
+        "cloud",
+        "srv-1",
+        "srv-2",
+        "srv-3",
+        "wrk-1",
+        "wrk-2",
+        "vault",
+        "s3",
+        "kubernetes",
+    ]
     assert nodes["srv-1"]["node"]["address"] == nodes["srv-1"]["ssh_hostname"] == "10.77.0.11"

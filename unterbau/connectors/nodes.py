@@ -49,8 +49,8 @@ class NodesConnector(NodeConnector):
 
 
 def _entry(node: Node, data: Mapping[str, Any], groups: list[str]) -> tuple[str, dict[str, Any], list[str]]:
-    [(name, connection)] = hosts(node)
-    return name, {**connection, **data}, groups
+    [(_, connection)] = hosts(node)
+    return str(node.name), {**connection, **data}, groups
 
 
 def _surplus(environment: Environment, project: str, server: Mapping[str, Any]) -> NamesData:
