@@ -11,7 +11,7 @@ from unterbau.connectors.hcloud_objects import Objects
 from unterbau.domain.capacity import Candidate, Choice, at_purchase, exhausted
 from unterbau.domain.cloud_labels import POOL
 
-OWN = ("candidates", "spread", "most_per_location")  # of a command, not of the API
+OWN = ("candidates", "spread", "most_per_location", "pin")  # of a command, not of the API
 SOLD_OUT = ("resource_unavailable", "placement_error")
 NOT_OFFERED = ("unsupported location", "server type")  # words of `invalid_input`: not sold there, or no more
 
