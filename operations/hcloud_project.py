@@ -109,11 +109,11 @@ def _new(declared: Declared, found: Found, cluster: str, market: Market) -> Iter
 def orphans(found: Found, cluster: str) -> str:
     """Objects of the project that are not ours, by kind: whoever pays for the project should know them."""
     servers = {one["id"] for one in found["servers"]}
-    strangers = {
-        kind: [one for one in found[kind.path] if not ours(one["labels"], cluster) and not _of_a_server(one, servers)]
+    strangers = [
+        (kind, [one for one in found[kind.path] if not ours(one["labels"], cluster) and not _of_a_server(one, servers)])
         for kind, _ in ORDER
-    }
-    parts = [_strangers(kind, every) for kind, every in strangers.items() if every]
+    ]
+    parts = [_strangers(kind, every) for kind, every in strangers if every]
     return f"{'; '.join(parts)}: not ours, left alone" if parts else "none: all that is there is ours"
 
 

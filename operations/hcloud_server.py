@@ -196,7 +196,8 @@ def _new(server: Server) -> Thing:
     return Thing(
         server.name,
         attributes={
-            "type": ", or else ".join(asked),
+            "type": asked[0]
+            + (f"; may fall back, if it cannot be had, to {', '.join(asked[1:])}" if asked[1:] else ""),
             "monthly cost": server.monthly_cost,
             "image": server.image,
             "networks": _places(server.networks),

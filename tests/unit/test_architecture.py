@@ -106,7 +106,10 @@ def test_every_operation_in_a_deploy_is_named_and_none_depends_on_this_run_only(
 def test_the_call_of_every_operation_is_found() -> None:
     """In whatever way a deploy imports it. What other operations are made of, no deploy calls."""
     called = {name for path in modules_of("deploys") for name, _ in operation_calls(path.read_text())}
-    parts = {"operations.config_file.put", "operations.config_file.absent", "operations.service.running"}
+    parts = {
+        "operations.config_file.put", "operations.config_file.absent", "operations.service.running",
+        "operations.hcloud_server.declared",
+    }  # fmt: skip
     assert our_operations() - called == parts
 
 

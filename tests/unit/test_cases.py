@@ -2,7 +2,7 @@
 
 Beside pyinfra-testing's keys: `!unknown` is a fact that could not be read, `!after_apply` one that is known later,
 `!hidden text` a secret, and an operation's `changes` are what it says that it will change: [subject, old, new] or
-[subject, diff].
+[subject, diff]. Its `remarks` are what the plan tells whether or not anything is to do: [name, arithmetic].
 """
 
 from dataclasses import astuple
@@ -48,6 +48,8 @@ def make_recorded_operation_tests(kind, name, folder):
             run(self, test_name, case)
         if "changes" in case:
             assert [list(astuple(change)) for change in record.changes] == case["changes"]
+        if "remarks" in case:
+            assert [[remark.name, remark.arithmetic] for remark in record.remarks] == case["remarks"]
 
     tests._test = run_recorded
     return tests

@@ -135,7 +135,10 @@ def test_a_plan_says_where_a_server_may_go_and_what_it_costs(cloud: Cloud) -> No
     prepared(cloud)
     said = ran(cloud, hcloud_server.declared, [server(monthly_cost=MONTHLY)]).changes
     subject = "server prod-servers-1"
-    assert said[f"{subject} type"] == (None, "cx32 in fsn1, or else cx32 in nbg1, or else cpx31 in hel1")
+    assert said[f"{subject} type"] == (
+        None,
+        "cx32 in fsn1; may fall back, if it cannot be had, to cx32 in nbg1, cpx31 in hel1",
+    )
     assert said[f"{subject} monthly cost"] == (None, MONTHLY)
     assert said[f"{subject} labels"][1] == "cluster=prod, group-servers=true, managed-by=unterbau, pool=servers"
 

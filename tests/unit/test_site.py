@@ -16,6 +16,7 @@ from pyinfra.context import ctx_host, ctx_inventory
 SITE = Path(__file__).parent.parent.parent / "deploys" / "site.py"
 LAYERS = {
     "deploys.secrets": ["secrets"],
+    "deploys.cloud": ["cloud", "withdrawals"],
     "deploys.base": ["base"],
     "deploys.pki": ["trust"],
     "deploys.object_storage_gateway": ["gateway_roots", "gateway"],
