@@ -11,8 +11,8 @@ unexport PYTHONDONTWRITEBYTECODE
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 14
 
-lab: .venv/.ready ## five machines, converged; a second time changes nothing
-	@$(UNTERBAU) lab up
+lab: .venv/.ready ## a cloud of its own, five machines from it, converged; a second time changes nothing
+	@$(UNTERBAU) lab cloud up
 	@$(UNTERBAU) apply lab -y
 
 plan: .venv/.ready ## what would change in ENV (default: lab)

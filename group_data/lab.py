@@ -56,7 +56,9 @@ kernel_modules = Kernel()
 operators = (
     Operator(
         name="operator",
-        authorized_keys=(public_key_file("/var/lib/unterbau/lab/ssh/id_ed25519.pub", made_by="run `unterbau lab up`"),),
+        authorized_keys=(
+            public_key_file("/var/lib/unterbau/lab/ssh/id_ed25519.pub", made_by="run `unterbau lab cloud up`"),
+        ),
     ),
 )
 

@@ -12,6 +12,7 @@ from unterbau.lab.layout import Lab
 
 ROOT = Path(__file__).parent.parent.parent
 LAB_PREFIX, LAB_STATE = "10.77.0.", "/var/lib/unterbau/lab/"
+LAB_CLOUD = "http://127.77.0.1:8080/v1"
 # The same machines, whoever made them: a test that is not about the cloud does not ask it with every plan.
 NODES = """\
 from unterbau.declaration import Node, hosts
@@ -59,6 +60,14 @@ def checkout_for(lab: Lab, root: Path, source: Path = ROOT, *, k3s: bool = True,
     return _written(root, source, {"PINS": PINS, LAB_PREFIX: prefix, LAB_STATE: f"{lab.state}/"}, less)
 
 
+def with_cloud(lab: Lab, root: Path, source: Path = ROOT, *, k3s: bool = True, storage: bool = True) -> Path:
+    """The same with the machines of this lab's cloud: its environment `lab` declares the project and its pools too."""
+    prefix = str(lab.subnet.network_address).rpartition(".")[0] + "."
+    less = [layer for layer, stays in ((K3S, k3s), (STORAGE, storage)) if not stays]
+    own = {LAB_PREFIX: prefix, LAB_STATE: f"{lab.state}/", LAB_CLOUD: lab.cloud_endpoint}
+    return _written(root, source, own, less, cloud=True)
+
+
 def platform(root: Path, source: Path = ROOT) -> Path:
     """A checkout with the data of the usual lab but for K3s: its site leaves K3s alone, running or not."""
     _written(root, source, {"PINS": PINS_OF_THE_CLOUD}, without=[K3S])
@@ -77,16 +86,23 @@ def ground(root: Path, source: Path = ROOT) -> Path:
     return root
 
 
-def _written(root: Path, source: Path, replaced: Mapping[str, str], without: Sequence[Mapping[str, str]] = ()) -> Path:
+def _written(
+    root: Path,
+    source: Path,
+    replaced: Mapping[str, str],
+    without: Sequence[Mapping[str, str]] = (),
+    *,
+    cloud: bool = False,
+) -> Path:
     for folder in ("deploys", "facts", "operations", "locks"):
         (root / folder).symlink_to(source / folder)
     for folder in ("inventories", "group_data"):
         (root / folder).mkdir()
         for path in (source / folder).glob("*.py"):
-            if path.name in OF_THE_CLOUD:
+            if path.name in OF_THE_CLOUD and not cloud:
                 continue
             less = [layer[folder] for layer in without] if path.name == "lab.py" else []
-            nodes = [NODES] if path.name == "lab.py" and folder == "inventories" else []
+            nodes = [NODES] if path.name == "lab.py" and folder == "inventories" and not cloud else []
             text = "\n".join([path.read_text(), *nodes, *less, ""])
             for old, new in replaced.items():
                 text = text.replace(old, new)

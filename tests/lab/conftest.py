@@ -73,9 +73,11 @@ class LabCommand:
 
 @pytest.fixture(scope="session")
 def lab() -> Lab:
-    """The usual lab, up; it stays up."""
+    """The usual lab, up, with the machines that its pools declare; it stays up."""
     command = LabCommand(dict(os.environ))
-    command.must("up")
+    command.must("cloud", "up")
+    made = commands.unterbau("apply", "lab", "-y", "--limit", "secrets", "--limit", "cloud", cwd=commands.ROOT)
+    assert made.returncode == 0, made.stdout + made.stderr
     return command.lab
 
 
@@ -117,7 +119,7 @@ def spare(spare_command: LabCommand) -> LabCommand:
 @pytest.fixture(scope="session")
 def converged(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> None:
     """The usual lab as `inventories/lab.py` declares it, but for K3s; whoever breaks something heals it again."""
-    assert lab.machines
+    assert lab.cloud.exists()
     commands.checkouts[:] = [platform(tmp_path_factory.mktemp("platform"))]
     commands.converge()
 

@@ -85,13 +85,11 @@ def test_without_the_lab_its_key_is_missed_with_what_to_do(checkout: Path) -> No
     (checkout / "key.pub").unlink()
     with pytest.raises(DeclarationError) as caught:
         load("lab", checkout)
-    (problem,) = caught.value.problems
-    assert (problem.file, problem.object, problem.field) == (
-        "group_data/lab.py",
-        "Operator operator",
-        "authorized_keys",
-    )
-    assert "run `unterbau lab up`" in problem.found
+    assert [(problem.file, problem.object, problem.field) for problem in caught.value.problems] == [
+        ("group_data/lab.py", "Operator operator", "authorized_keys"),
+        ("group_data/hcloud.py", "CloudSshKey operator", "public_key"),
+    ]
+    assert all("run `unterbau lab cloud up`" in problem.found for problem in caught.value.problems)
 
 
 def test_another_environment_needs_no_lab(checkout: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -175,7 +176,8 @@ class CloudClient:
 def _is_safe(endpoint: str) -> None:
     """The token goes over it."""
     parts = urlsplit(endpoint)
-    at_home = parts.hostname in ("127.0.0.1", "::1", "localhost")
+    # All of 127/8 is this machine. Source: RFC 1122 3.2.1.3.
+    at_home = re.fullmatch(r"127(\.[0-9]{1,3}){3}|::1|localhost", parts.hostname or "")
     if parts.scheme != "https" and not (parts.scheme == "http" and at_home):
         raise EndpointError(f"cannot reach a cloud at {endpoint!r}: found no https:// URL; correct its declaration")
 

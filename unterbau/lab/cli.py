@@ -55,7 +55,7 @@ lab.add_command(cloud)
 @lab.command()
 @click.option("--json", "json_wanted", is_flag=True, help="One JSON object on stdout; progress goes to stderr.")
 def up(json_wanted: bool) -> None:
-    """Bring all five machines up; those that run are left alone.
+    """Bring all machines up; those that run are left alone. Five, or if there is a cloud its servers.
 
     Installs what this machine lacks, builds the root file system once, repairs what a crash left over. The disks of
     machines that are there are kept.
@@ -74,14 +74,14 @@ def up(json_wanted: bool) -> None:
     if outcome.errors:
         raise LabError("\n".join(outcome.errors.values()))
     if not json_wanted:
-        click.echo(_closing(outcome.booted, outcome.put_in_place))
+        click.echo(_closing(outcome.booted, outcome.put_in_place, len(rows)))
 
 
-def _closing(booted: dict[str, float], put_in_place: list[str]) -> str:
+def _closing(booted: dict[str, float], put_in_place: list[str], machines: int) -> str:
     parts = f"put in place: {', '.join(put_in_place)}; " if put_in_place else ""
     if booted:
-        return f"{parts}{len(booted)} booted, all five answer SSH after {max(booted.values()):.1f} s"
-    return f"{parts or 'nothing to do: '}all five machines were up"
+        return f"{parts}{len(booted)} booted, all {machines} answer SSH after {max(booted.values()):.1f} s"
+    return f"{parts or 'nothing to do: '}all {machines} machines were up"
 
 
 @lab.command()

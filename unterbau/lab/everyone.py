@@ -9,8 +9,19 @@ from unterbau.lab.layout import Lab, Machine
 
 def machines(lab: Lab) -> tuple[Machine, ...]:
     """The five, unless there is a cloud and they were never made; then the cloud's, in the order of their making."""
-    five = lab.machines if not lab.cloud.exists() or any(one.complete.exists() for one in lab.machines) else ()
+    five = () if are_of_the_cloud(lab) else lab.machines
     return (*five, *(kept.host_machine(lab, server) for server in kept.all_of(lab)))
+
+
+def are_of_the_cloud(lab: Lab) -> bool:
+    """Whether the lab's machines come from its cloud: there is one, and the five were never made."""
+    return lab.cloud.exists() and not any(one.complete.exists() for one in lab.machines)
+
+
+def wanted(lab: Lab) -> tuple[Machine, ...]:
+    """Those that should run: all, but for servers of the cloud that were switched off."""
+    off = {server.name for server in kept.all_of(lab) if not server.on}
+    return tuple(one for one in machines(lab) if one.name not in off)
 
 
 def machine(lab: Lab, name: str) -> Machine:

@@ -64,12 +64,24 @@ def healthy(lab: Lab) -> bool:
 
 
 def up(lab: Lab, say: Say) -> Outcome:
-    """Make all five machines answer SSH; leaves alone those that do. Disks and host keys that are there are kept."""
+    """Make all five machines answer SSH; leaves alone those that do. Disks and host keys that are there are kept.
+
+    Of a lab whose machines come from its cloud, those that should run.
+    """
+    if everyone.are_of_the_cloud(lab):
+        return _cloud_up(lab, say)
     with locked(lab, say):
         started = time.monotonic()
         if healthy(lab):
             return Outcome({}, [], {}, time.monotonic() - started)
         return _repair(lab, say)
+
+
+def _cloud_up(lab: Lab, say: Say) -> Outcome:
+    started = time.monotonic()
+    dead = [one for one in everyone.wanted(lab) if not machine.supervised(lab, one)]
+    parts = cloud_up(lab, say)
+    return _outcome(lab, dead, parts, started) if parts else Outcome({}, [], {}, time.monotonic() - started)
 
 
 def _repair(lab: Lab, say: Say) -> Outcome:
@@ -137,7 +149,7 @@ def cloud_down(lab: Lab, say: Say) -> bool:
 
 def _outcome(lab: Lab, dead: list[Machine], parts: list[str], started: float) -> Outcome:
     errors = {fault.node: _unreachable(fault) for fault in faults.active(lab) if fault.kind in ("pause", "cut")}
-    reachable = [one for one in lab.machines if one.name not in errors]
+    reachable = [one for one in everyone.wanted(lab) if one.name not in errors]
     reached = ssh.logins_s(lab, reachable, started, _LOGIN_TIMEOUT_S)
     names = {one.name for one in dead}
     booted = {name: round(took, 2) for name, took in reached.items() if isinstance(took, float) and name in names}

@@ -111,4 +111,5 @@ def _unchanged(session: Session, changed: set[tuple[str, str]]) -> dict[str, int
 
 def _problems(session: Session) -> tuple[Problem, ...]:
     unread = session.unread()
-    return tuple(Problem(name, redact(sentence)) for name in sorted(unread) for sentence in unread[name])
+    told = ((name, redact(sentence)) for name in sorted(unread) for sentence in unread[name])
+    return tuple(Problem(name, sentence) for name, sentence in dict.fromkeys(told))
