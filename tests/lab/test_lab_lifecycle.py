@@ -193,7 +193,7 @@ def test_what_was_taken_from_the_network_comes_back(spare: LabCommand) -> None:
     assert network.is_up(lab)
     assert leaders(lab) == before
     Group(f"{lab.group}/proxy").kill()
-    assert "put in place: proxy; all five machines were up" in spare.must("up")
+    assert "put in place: proxy; all 5 machines were up" in spare.must("up")
 
 
 def test_a_machine_that_switched_itself_off_is_down_and_one_that_rebooted_is_back(spare: LabCommand) -> None:
