@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from unterbau.lab import ssh
+from unterbau.lab import everyone, ssh
 from unterbau.lab.layout import Lab, lab_from
 
 ROOT = Path(__file__).parent.parent.parent
@@ -91,7 +91,7 @@ def changes(document: dict[str, Any]) -> set[tuple[str, str]]:
 
 def shell(lab: Lab, node: str, *command: str) -> list[str]:
     """The command that `unterbau lab shell NODE -- COMMAND` runs."""
-    return ssh.command(lab, lab.machine(node), *map(shlex.quote, command))
+    return ssh.command(lab, everyone.machine(lab, node), *map(shlex.quote, command))
 
 
 def on(node: str, command: str) -> str:
