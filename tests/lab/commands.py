@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from unterbau.lab import machine, ssh
+from unterbau.lab import everyone, machine, ssh
 from unterbau.lab.cgroup import Group
 from unterbau.lab.layout import Lab, lab_from
 
@@ -97,7 +97,7 @@ def changes(document: dict[str, Any]) -> set[tuple[str, str]]:
 
 def shell(lab: Lab, node: str, *command: str) -> list[str]:
     """The command that `unterbau lab shell NODE -- COMMAND` runs."""
-    return ssh.command(lab, lab.machine(node), *map(shlex.quote, command))
+    return ssh.command(lab, everyone.machine(lab, node), *map(shlex.quote, command))
 
 
 def inside(lab: Lab, node: str, *command: str) -> list[str]:
@@ -105,7 +105,7 @@ def inside(lab: Lab, node: str, *command: str) -> list[str]:
 
     It works while the machine is cut off, and before sshd is up. Of a machine that is down it says what `shell` says.
     """
-    one = lab.machine(node)
+    one = everyone.machine(lab, node)
     leader = machine.leader(lab, one)
     if leader is None:
         return shell(lab, node, *command)

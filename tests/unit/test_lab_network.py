@@ -88,7 +88,16 @@ def test_loss_is_a_share_and_all_of_it_is_a_drop() -> None:
 
 
 def test_without_faults_only_the_table_goes() -> None:
-    assert rules(LAB, []) == "table bridge unterbau_lab\ndelete table bridge unterbau_lab\n"
+    tables = ("bridge unterbau_lab", "inet unterbau_lab_routed")
+    assert rules(LAB, []) == "".join(f"table {name}\ndelete table {name}\n" for name in tables)
+
+
+def test_a_routed_port_is_cut_where_ip_sees_it() -> None:
+    bridged, routed = rules(LAB, [Cut("nlab-1001.0", "in"), Cut("plab-1001", "out")]).split("table inet", 1)
+    assert 'oifname "nlab-1001.0" drop' in bridged
+    assert 'iifname "plab-1001" drop' in routed
+    assert "plab-1001" not in bridged
+    assert "nlab-1001.0" not in routed
 
 
 def test_queues_are_different() -> None:

@@ -101,11 +101,12 @@ def boot_script(lab: Lab, server: Kept) -> str:
     wanted = plugs(lab, server)
     namespace = kept.folder(lab, server.id) / "netns"
     old = "".join(f"[ ! -e /sys/class/net/{one.port} ] || ip link delete {one.port}\n" for one in wanted)
+    # Ports first: while their namespace is held they are there, or not; afterwards they vanish by themselves.
     return f"""\
 ns={namespace}
-if mountpoint -q "$ns"; then umount "$ns"; fi
+{old}if mountpoint -q "$ns"; then umount "$ns"; fi
 : > "$ns"
-{old}unshare --net="$ns" ip link set lo up
+unshare --net="$ns" ip link set lo up
 {"".join(one.script for one in wanted)}"""
 
 
