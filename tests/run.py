@@ -24,7 +24,9 @@ LINES = 25
 
 def main(arguments: list[str]) -> int:
     """Run all rows; the largest of their exit codes."""
-    if subprocess.run([sys.executable, "-m", "unterbau", "lab", "cloud", "up"], check=False).returncode:  # what all need, once
+    if subprocess.run(
+        [sys.executable, "-m", "unterbau", "lab", "cloud", "up"], check=False
+    ).returncode:  # what all need, once
         return 1
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)

@@ -17,7 +17,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from unterbau.lab import machine
+from unterbau.lab import everyone, machine
 from unterbau.lab.layout import Lab, Machine
 from unterbau.secrets import pki
 from unterbau.secrets.hidden import Hidden
@@ -59,7 +59,7 @@ class Bao:
         login: bool = False,
     ) -> Any:
         """The answer of one member; BaoError if it is no success, OSError if there is none within LIMIT_S."""
-        member = next(one for one in self.lab.machines if one.name.endswith(node))
+        member = next(one for one in everyone.machines(self.lab) if one.name.endswith(node))
         with self._stream(member) as raw:
             connection = http.client.HTTPConnection(str(member.address), PORT)
             headers = {"X-Vault-Token": token, "X-Vault-Wrap-TTL": wrap}

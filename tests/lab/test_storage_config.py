@@ -17,7 +17,7 @@ from tests.lab.commands import LIMIT_S, ROOT, checkouts, on, settled, unterbau
 from tests.lab.storage import until
 from tests.s3_target import Target
 from tests.s3_writer import ATTEMPTS, DONE, SELF_SERVICE, WORK
-from unterbau.lab import machine
+from unterbau.lab import everyone, machine
 from unterbau.lab.layout import Lab
 from unterbau.secrets import pki
 from unterbau.secrets.hidden import Hidden
@@ -58,7 +58,7 @@ class Service:
 
     def target(self, port: int, secret: str = "") -> Target:
         """The writer's way to the backups, and the root's."""
-        address = self.lab.machine(next(one.name for one in self.lab.machines if one.name.endswith(NODE))).address
+        address = next(one for one in everyone.machines(self.lab) if one.name.endswith(NODE)).address
         authorities = self.folder / "root.pem"
         authorities.write_text(pki.root_certificate(Hidden(self.secret("pki/root"))))
         return Target(
@@ -69,7 +69,7 @@ class Service:
 
     def there(self, module: str, target: Target, *arguments: str) -> Any:
         """What a program of these tests says, that runs in the node's network."""
-        one = next(one for one in self.lab.machines if one.name.endswith(NODE))
+        one = next(one for one in everyone.machines(self.lab) if one.name.endswith(NODE))
         enter = ["nsenter", "--target", str(machine.leader(self.lab, one)), "--net", "--"]
         ran = subprocess.run(
             [*enter, sys.executable, "-m", module, *arguments], cwd=ROOT, input=json.dumps(asdict(target)),
@@ -159,7 +159,7 @@ def test_a_rotated_secret_reaches_the_service_in_the_same_run(service: Service) 
 @pytest.fixture
 def isolated(service: Service) -> Iterator[None]:
     """The node's server reaches none but one of the others; they all reach it."""
-    others = ", ".join(str(one.address) for one in service.lab.machines[:3])
+    others = ", ".join(str(one.address) for one in everyone.machines(service.lab)[:3])
     for words in (
         "table inet isolate",
         "chain inet isolate outwards '{ type filter hook output priority 0; }'",

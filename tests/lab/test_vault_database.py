@@ -17,6 +17,7 @@ import pytest
 from tests.lab.bao import PORT, Bao, BaoError, eventually
 from tests.lab.checkouts import checkout_for
 from tests.lab.commands import LIMIT_S, ROOT, inside, unterbau
+from unterbau.lab import everyone
 from unterbau.lab.layout import Lab
 
 pytestmark = pytest.mark.lab
@@ -58,7 +59,7 @@ class Platform:
 
     def shell(self, command: str, stdin: str = "") -> subprocess.Popen[str]:
         """A command on the node of PostgreSQL."""
-        name = next(machine.name for machine in self.lab.machines if machine.name.endswith("wrk-1"))
+        name = next(machine.name for machine in everyone.machines(self.lab) if machine.name.endswith("wrk-1"))
         process = subprocess.Popen(
             inside(self.lab, name, "sh", "-c", command),
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -94,7 +95,7 @@ class Platform:
         return str(self.bao.call("srv-1", "POST", "auth/approle/login", body)["auth"]["client_token"])
 
     def _wrapped(self, path: str, token: str) -> str:
-        machine = next(one for one in self.lab.machines if one.name.endswith("srv-1"))
+        machine = next(one for one in everyone.machines(self.lab) if one.name.endswith("srv-1"))
         with self.bao._stream(str(machine.address)) as raw:
             connection = HTTPConnection(str(machine.address), PORT)
             connection.sock = self.bao._context(login=False).wrap_socket(raw, server_hostname=str(machine.address))

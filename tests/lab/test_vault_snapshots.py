@@ -12,6 +12,7 @@ import pytest
 from tests.lab.bao import Bao, BaoError, eventually
 from tests.lab.commands import on, unterbau
 from unterbau.connectors.vault_on_server import fingerprint
+from unterbau.lab import everyone
 from unterbau.lab.layout import Lab
 
 pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("converged")]
@@ -172,7 +173,7 @@ def test_the_login_reads_snapshots_and_nothing_else(bao: Bao, leader: str) -> No
 
 def login(bao: Bao, leader: str, node: str, certificate: str) -> dict[str, Any]:
     """What the leader's auth/nodes answers to a certificate that lies on a node."""
-    address = next(str(one.address) for one in bao.lab.machines if one.name.endswith(leader))
+    address = next(str(one.address) for one in everyone.machines(bao.lab) if one.name.endswith(leader))
     found: dict[str, Any] = json.loads(on(node, f"python3 - {address} {certificate} <<'END'\n{LOGIN}END"))
     return found
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +14,7 @@ import pytest
 from pyinfra.api.inventory import Inventory
 
 from unterbau.connectors import cloud_listing
+from unterbau.connectors.node import NodeConnector
 from unterbau.connectors.nodes import NodesConnector
 from unterbau.declaration import Environment, load
 from unterbau.domain.cloud_labels import labels
@@ -136,6 +139,60 @@ def test_who_was_listed_is_not_listed_again(environment: Environment, monkeypatc
     assert cloud_listing.taken("cloud") == DECLARED
     assert cloud_listing.taken("cloud") is None  # what was written since makes it old
     assert asked == ["cloud"]
+
+
+class Entered(NodesConnector):
+    """A connection that is asked for, and how long its machine was waited for before."""
+
+    def __init__(self, file: Path) -> None:
+        node = SimpleNamespace(name="demo-servers-1", address="10.9.0.31", known_hosts=str(file))
+        self.host = SimpleNamespace(data=SimpleNamespace(node=node))  # type: ignore[assignment]
+        self.waited: list[float] = []
+
+    def await_greeting(self, within_s: float) -> None:
+        self.waited.append(within_s)
+
+
+@pytest.mark.parametrize(
+    ("pin", "begun", "waits"),
+    [("ssh-ed25519 AAAA", (), False), ("ecdsa-sha2-nistp256 AAAA first", (), True), ("", ("demo-servers-1",), True)],
+)
+def test_a_machine_that_nobody_has_entered_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pin: str, begun: tuple[str, ...], waits: bool
+) -> None:
+    file = tmp_path / "known_hosts"
+    file.write_text(f"demo-servers-1,10.9.0.31 {pin}\n")
+    cloud_listing.begin(SimpleNamespace(endpoints=()), begun)  # type: ignore[arg-type]
+    connected: list[str] = []
+    monkeypatch.setattr(NodeConnector, "connect", lambda self: connected.append(self.host.data.node.name))
+    one = Entered(file)
+    one.connect()
+    assert bool(one.waited) is waits
+    assert connected == ["demo-servers-1"]
+
+
+def test_who_greets_late_is_greeted() -> None:
+    """It refuses, then answers as something else, then as an SSH server."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    one = Entered(Path("none"))
+    one.host = SimpleNamespace(data=SimpleNamespace(ssh_hostname="127.0.0.1", ssh_port=port))  # type: ignore[assignment]
+    greeted: list[bytes] = []
+
+    def serve() -> None:
+        with socket.create_server(("127.0.0.1", port)) as server:
+            for greeting in (b"HTTP", b"SSH-2.0-OpenSSH"):
+                opened, _ = server.accept()
+                opened.sendall(greeting)
+                greeted.append(greeting)
+                opened.close()
+
+    thread = threading.Timer(0.2, serve)
+    thread.start()
+    NodeConnector.await_greeting(one, 60)
+    thread.join()
+    assert greeted == [b"HTTP", b"SSH-2.0-OpenSSH"]
 
 
 def inventory(**states: str | None) -> Inventory:

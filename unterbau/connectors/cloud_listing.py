@@ -6,6 +6,7 @@ project's own host, which would ask the same again.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,16 +25,22 @@ class _Run:
 
     environments: dict[str, Environment] = field(default_factory=dict)
     listed: dict[str, Servers | str] = field(default_factory=dict)
+    begun: frozenset[str] = frozenset()  # names of nodes whose machines were made or started right before
 
 
 _run = _Run()
 
 
-def begin(environment: Environment) -> None:
-    """A new run: whatever an earlier one of this process listed is old."""
+def begin(environment: Environment, begun: Iterable[str] = ()) -> None:
+    """A new run: whatever an earlier one of this process listed is old. `begun`: nodes that may still be booting."""
     global _run  # noqa: PLW0603  # pyinfra makes an inventory by calling functions that belong to nobody
     names = [one.name for one in environment.endpoints if isinstance(one, CloudProject)]
-    _run = _Run(dict.fromkeys(names, environment))
+    _run = _Run(dict.fromkeys(names, environment), begun=frozenset(begun))
+
+
+def has_just_begun(node: str) -> bool:
+    """Whether a node's machine was made or started right before this run."""
+    return node in _run.begun
 
 
 def environment_of(project: str) -> Environment:

@@ -8,6 +8,7 @@ the facts that a run will ask for, as far as they are those of the last run, are
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -30,6 +31,8 @@ from unterbau.connectors.prefetch import OPEN_TIMEOUT_S, Answer, Prefetch, fact_
 from unterbau.connectors.prefetch_memory import Memory, memory_of
 
 CONNECT_TIMEOUT_S = 10
+GREETING_S = 3
+LOOK_AGAIN_S = 0.5
 FACT_TIMEOUT_S = 30
 COMMAND_TIMEOUT_S = 900
 KEEPALIVE_INTERVAL_S = 5
@@ -130,6 +133,18 @@ class NodeConnector(SSHConnector):
     def get_file(self, *args: Any, **kwargs: Any) -> bool:
         self._drop_prefetch()
         return bool(self._watched(lambda: super(NodeConnector, self).get_file(*args, **kwargs)))
+
+    def await_greeting(self, within_s: float) -> None:
+        """Wait until an SSH server greets, so long at most; what is wrong after that, connecting will say."""
+        place, ends_s = (self.host.data.ssh_hostname, int(self.host.data.ssh_port)), time.monotonic() + within_s
+        while time.monotonic() < ends_s:
+            try:
+                with socket.create_connection(place, GREETING_S) as opened:
+                    if opened.recv(4) == b"SSH-":
+                        return
+            except OSError:
+                pass
+            gevent.sleep(LOOK_AGAIN_S)
 
     def prove_new_connection(self) -> None:
         """Enter the node by a connection of its own and run `true`; ConnectionError with a sentence if that fails.

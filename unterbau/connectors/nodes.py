@@ -23,14 +23,23 @@ from unterbau.declaration.cloud_nodes import node_of
 from unterbau.declaration.data import CLOUD_DELETIONS
 from unterbau.declaration.node import Node, hosts
 from unterbau.domain.cloud_labels import groups_of, ours
+from unterbau.secrets.known_hosts import first_keys
 
 ABSENT, RUNNING = "absent", "running"
 STATE, LEAVING = "cloud_state", "leaving"
+BOOTS_WITHIN_S = 300  # from an image to sshd; a large type takes a minute
 NamesData = Iterator[tuple[str, dict[str, Any], list[str]]]
 
 
 class NodesConnector(NodeConnector):
     """See the module. Its hosts are entered as any node is."""
+
+    @override
+    def connect(self) -> None:
+        node = self.host.data.node
+        if cloud_listing.has_just_begun(node.name) or first_keys(node.known_hosts, str(node.address)):
+            self.await_greeting(BOOTS_WITHIN_S)  # nobody has entered it yet: it may still be booting
+        super().connect()
 
     @override
     @staticmethod

@@ -141,7 +141,8 @@ class Applying:
 
     def _stage(self, made: tuple[str, ...]) -> tuple[int, tuple[str, ...]]:
         """(exit code, hosts that wait for what was done); `made`: those that waited for the stage before."""
-        with engine.planned(self.environment, Path.cwd(), self.limit, _tell, lock=True) as (session, found):
+        run = engine.planned(self.environment, Path.cwd(), self.limit, _tell, lock=True, begun=made)
+        with run as (session, found):
             if made and found.later:
                 raise SessionError(
                     f"cannot go on with {', '.join(found.later)}: their cloud was converged and a machine of theirs "

@@ -24,11 +24,17 @@ LOOKS = 4  # after an apply, at most, until its hosts are as declared
 
 
 @contextmanager
-def planned(
-    environment: Environment, root: Path, limit: tuple[str, ...], tell: Callable[[str], None], *, lock: bool
+def planned(  # noqa: PLR0913  # what a session is, and how it is begun
+    environment: Environment,
+    root: Path,
+    limit: tuple[str, ...],
+    tell: Callable[[str], None],
+    *,
+    lock: bool,
+    begun: tuple[str, ...] = (),
 ) -> Iterator[tuple[Session, Plan]]:
-    """A session and its plan; connections (and locks) end with the block."""
-    session = Session(environment, root, limit)
+    """A session and its plan; connections (and locks) end with the block. `begun` as for a session."""
+    session = Session(environment, root, limit, begun)
     try:
         tell(f"connecting to {len(session.hosts)} hosts of {environment.name}")
         session.connect()

@@ -58,7 +58,10 @@ class _Connections(BaseStateCallback):
 class Session:
     """Hosts of one environment from connect to disconnect. `problems` are sentences by host name."""
 
-    def __init__(self, environment: Environment, root: Path, limit: Iterable[str] = ()) -> None:
+    def __init__(
+        self, environment: Environment, root: Path, limit: Iterable[str] = (), begun: Iterable[str] = ()
+    ) -> None:
+        """`begun`: hosts whose machines were made or started right before, and are waited for."""
         self.environment, self.root, self.limit = environment, root, tuple(limit)
         self.later: tuple[str, ...] = ()  # hosts whose machines this run's cloud has to make or start first
         self.problems: dict[str, list[str]] = defaultdict(list)
@@ -66,7 +69,7 @@ class Session:
         self.messages = Messages()
         self.state = State(check_for_changes=True)
         self.state.cwd = str(root)
-        self._initialise()
+        self._initialise(begun)
 
     @property
     def hosts(self) -> list[Host]:
@@ -78,7 +81,7 @@ class Session:
         """The hosts that are connected and have not failed, by name."""
         return [host for host in self.hosts if host in self.state.active_hosts]
 
-    def _initialise(self) -> None:
+    def _initialise(self, begun: Iterable[str]) -> None:
         pyinfra.is_cli = True  # operations are ordered by where they stand in the deploy files
         use_fast_operation_order()
         use_known_arguments()
@@ -87,7 +90,7 @@ class Session:
         ctx_state.set(self.state)
         config = Config()
         ctx_config.set(config)
-        cloud_listing.begin(self.environment)
+        cloud_listing.begin(self.environment, begun)
         inventory = make_inventory_from_files(str(self.environment.path), cwd=str(self.root))
         ctx_inventory.set(inventory)
         first, self.later = stages(_limited(inventory, self.limit), list(inventory))
