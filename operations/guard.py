@@ -56,7 +56,7 @@ def attempt(guarded: Guarded) -> Iterator[PyinfraCommand]:
 
 def prove_new_connection(state: State, host: Host, what: str) -> bool:  # noqa: ARG001  # pyinfra wants both
     """True if a new connection gets in; False, with a sentence, if not: the node then reverts by itself."""
-    found = _proof_failure(host)
+    found = proof_failure(host)
     if found is None:
         return True
     sentence = (
@@ -67,7 +67,8 @@ def prove_new_connection(state: State, host: Host, what: str) -> bool:  # noqa: 
     return False
 
 
-def _proof_failure(host: Host) -> str | None:
+def proof_failure(host: Host) -> str | None:
+    """Why no new connection gets in; None if one does."""
     prove = getattr(host.connector, "prove_new_connection", None)
     if prove is None:
         return "its connector cannot open a second connection (declare it as @node/<name>)"

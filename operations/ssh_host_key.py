@@ -18,14 +18,14 @@ from pyinfra.api.state import State
 
 from facts.ssh_host_key import FOLDER, HostKeys
 from operations.config_file import Commands
-from operations.guard import prove_new_connection
+from operations.guard import proof_failure
 from unterbau import changes
 from unterbau.domain.unknown import Unknown
 from unterbau.secrets.known_hosts import Pin, first_keys, forget, pin
 
 OWN_TYPE = "ssh-ed25519"
 OWN_FILE = f"{FOLDER}/ssh_host_ed25519_key"
-RELOAD = "systemctl reload ssh"
+RESTART = "systemctl restart ssh"  # which returns once it listens again, and ends no session
 
 
 @operation()
@@ -47,11 +47,10 @@ def own(node: str, address: str, known_hosts: str, first: Sequence[str]) -> Comm
         return
     changes.attribute(f"host key of {node}", "as in its user data", "made by itself")
     if not any(key.startswith(f"{OWN_TYPE} ") for key in found.values()):
-        yield StringCommand(f"ssh-keygen -q -t ed25519 -N '' -f {OWN_FILE} && {RELOAD}")
+        yield StringCommand(f"ssh-keygen -q -t ed25519 -N '' -f {OWN_FILE} && {RESTART}")
     yield FunctionCommand(pin_own, (node, address, known_hosts), {})
     for file_of_first in [f"{FOLDER}/{one}" for one, key in found.items() if key in first]:
-        yield StringCommand(f"rm -f {shlex.quote(file_of_first)} {shlex.quote(file_of_first)}.pub && {RELOAD}")
-    yield FunctionCommand(prove_new_connection, ("host-key",), {})
+        yield StringCommand(f"rm -f {shlex.quote(file_of_first)} {shlex.quote(file_of_first)}.pub && {RESTART}")
     yield FunctionCommand(forget_first, (node, address, known_hosts), {})
 
 
@@ -67,7 +66,10 @@ def pin_own(state: State, host: Host, name: str, address: str, known_hosts: str)
 
 
 def forget_first(state: State, host: Host, name: str, address: str, known_hosts: str) -> bool:  # noqa: ARG001  # as above
-    """Pin the first key no longer."""
+    """Pin the first key no longer, once a new connection gets in by the node's own."""
+    if found := proof_failure(host):
+        logger.error(f"{host.print_prefix}cannot forget the first host key of {name}: {found}; apply again")
+        return False
     for key in first_keys(known_hosts, address):
         forget(Path(known_hosts).expanduser(), address, key)
     return True

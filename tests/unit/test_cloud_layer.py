@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.cloud_checkout import KINDS, SERVERS, WORKERS, Checkout, checkout
+from tests.unit.cloud_checkout import SERVERS, WORKERS, Checkout, checkout
 
 
 @pytest.fixture

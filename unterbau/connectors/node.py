@@ -10,7 +10,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -22,6 +22,7 @@ from pyinfra.api.state import StateStage
 from pyinfra.connectors.base import DataMeta
 from pyinfra.connectors.ssh import ConnectorData, SSHConnector, connector_data_meta
 from pyinfra.connectors.sshuserclient import SSHClient
+from pyinfra.connectors.sshuserclient.client import get_host_keys
 from pyinfra.connectors.util import CommandOutput
 from typing_extensions import override
 
@@ -78,6 +79,7 @@ class NodeConnector(SSHConnector):
 
     @override
     def make_paramiko_kwargs(self) -> dict[str, Any]:
+        get_host_keys.cache.clear()  # type: ignore[attr-defined]  # pyinfra's: a key may be pinned during a run
         kwargs: dict[str, Any] = super().make_paramiko_kwargs()
         kwargs["_pyinfra_ssh_strict_host_key_checking"] = "yes"  # whatever the data say: never learn a key
         kwargs["_pyinfra_ssh_paramiko_connect_kwargs"] = {
@@ -138,12 +140,9 @@ class NodeConnector(SSHConnector):
         """Wait until an SSH server greets, so long at most; what is wrong after that, connecting will say."""
         place, ends_s = (self.host.data.ssh_hostname, int(self.host.data.ssh_port)), time.monotonic() + within_s
         while time.monotonic() < ends_s:
-            try:
-                with socket.create_connection(place, GREETING_S) as opened:
-                    if opened.recv(4) == b"SSH-":
-                        return
-            except OSError:
-                pass
+            with suppress(OSError), socket.create_connection(place, GREETING_S) as opened:
+                if opened.recv(4) == b"SSH-":
+                    return
             gevent.sleep(LOOK_AGAIN_S)
 
     def prove_new_connection(self) -> None:
