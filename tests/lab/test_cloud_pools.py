@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -62,7 +62,7 @@ class CloudCluster(Cluster):
     count: int = 2
     deletions: tuple[str, ...] = ()
     inventory: str = INVENTORY
-    site: str = field(default_factory=lambda: (ROOT / "deploys" / "site.py").read_text())
+    site: str = (ROOT / "deploys" / "site.py").read_text()
 
     def write(self, **changed: str) -> None:
         lab = self.command.lab

@@ -47,7 +47,8 @@ cloud = endpoints(
 )
 """
 DATA = """
-from unterbau.declaration import CloudFirewall, CloudNetwork, CloudSshKey, CloudSubnet, FirewallRule, NodePool, Secret
+from unterbau.declaration import CloudFirewall, CloudNetwork, CloudSshKey, CloudSubnet, FirewallRule, NodePool
+from unterbau.declaration import PoolVolume, Secret
 
 secrets = (Secret(name="hcloud/token"),)
 cloud_networks = (
@@ -64,7 +65,7 @@ cloud_firewalls = (
 _three = dict(types=("cx32", "cpx31"), locations=("fsn1", "nbg1", "hel1"), network="main")
 """
 SERVERS = 'NodePool(name="servers", count=3, first_address="10.0.0.11", survives_location=True, **_three)'
-WORKERS = 'NodePool(name="workers", count={count}, first_address="10.0.0.101", public_ipv6=False, **_three)'
+WORKERS = 'NodePool(name="workers", count={count}, first_address="10.0.0.101", public_ipv6=False, {more}**_three)'
 
 
 class Killing(WatchedApi):
@@ -184,3 +185,8 @@ def checkout(root: Path) -> Iterator[Checkout]:
     api = Killing(TOKEN)
     with working(api), listening(respond_as_api(api)) as url:
         yield Checkout(root, api, url)
+
+
+def workers(count: int, more: str = "") -> str:
+    """A pool of so many, with more fields."""
+    return WORKERS.format(count=count, more=more)

@@ -1,4 +1,4 @@
-"""`unterbau` as a process of its own that waits for a cloud no longer than it must: its clock goes as fast as it sleeps.
+"""`unterbau` as a process of its own that waits for a cloud no longer than it must: its clock runs as it sleeps.
 
 `python -m tests.unit.cloud_program ARGUMENTS`.
 """

@@ -79,7 +79,7 @@ class NodeConnector(SSHConnector):
 
     @override
     def make_paramiko_kwargs(self) -> dict[str, Any]:
-        get_host_keys.cache.clear()  # type: ignore[attr-defined]  # pyinfra's: a key may be pinned during a run
+        get_host_keys.cache.clear()  # pyinfra's: a key may be pinned during a run
         kwargs: dict[str, Any] = super().make_paramiko_kwargs()
         kwargs["_pyinfra_ssh_strict_host_key_checking"] = "yes"  # whatever the data say: never learn a key
         kwargs["_pyinfra_ssh_paramiko_connect_kwargs"] = {
