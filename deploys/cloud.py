@@ -34,7 +34,7 @@ def cloud() -> None:
         addresses=wanted.addresses,
         name="limits",
     )
-    hcloud_network.declared(networks=wanted.networks, cluster=cluster, name="networks")
+    hcloud_network.declared(networks=wanted.networks, cluster=cluster, deletions=_deletions(), name="networks")
     hcloud_ssh_key.declared(keys=wanted.ssh_keys, cluster=cluster, name="SSH keys")
     hcloud_placement_group.declared(groups=wanted.placement_groups, cluster=cluster, name="placement groups")
     hcloud_firewall.declared(firewalls=wanted.firewalls, cluster=cluster, name="firewalls")

@@ -11,7 +11,10 @@ from pyinfra.api import StringCommand, operation
 
 from facts.hcloud import Networks
 from operations.config_file import Commands
-from operations.hcloud_object import NETWORK, Thing, act, by_name, present
+from operations.hcloud_object import DELETIONS, NETWORK, Thing, act, by_name, present
+from operations.owned import RULE
+from unterbau import changes
+from unterbau.domain.cloud_labels import ours
 
 
 @dataclass(frozen=True)
@@ -43,17 +46,40 @@ class Network:
 
 
 @operation()
-def declared(networks: list[Network], *, cluster: str) -> Commands:
+def declared(networks: list[Network], *, cluster: str, deletions: Sequence[str] = ()) -> Commands:
     """Each of these networks is there, with exactly these subnets and routes.
 
     Args:
         networks: a range may grow; the API refuses to remove a subnet that is in use.
         cluster: whose they are.
+        deletions: "subnet/<network>/<CIDR>" and "route/<network>/<CIDR>" of those that may be deleted.
     """
     found = host.get_fact(Networks)
     there = by_name(found)
+    gone = [name for network in networks for name in _gone(network, there.get(network.name), cluster)]
+    if forbidden := [name for name in gone if name not in deletions]:
+        say = f"no longer declared: {', '.join(forbidden)}; declare them, or name them in {DELETIONS}"
+        yield from changes.rule(RULE, passed=False, arithmetic=say)
+        return
+    if gone:
+        yield from changes.rule(RULE, passed=True, arithmetic=f"{', '.join(gone)}: in {DELETIONS}")
     things = [_thing(network, there.get(network.name)) for network in networks]
     yield from present(NETWORK, things, found, cluster)
+
+
+def _gone(network: Network, found: Mapping[str, Any] | None, cluster: str) -> list[str]:
+    """What of a network of ours is not declared any more, as an allowance names it."""
+    if found is None or not ours(found["labels"], cluster):
+        return []
+    subnets, routes = {subnet.cidr for subnet in network.subnets}, {tuple(route) for route in network.routes}
+    return [
+        *(f"subnet/{network.name}/{one['ip_range']}" for one in found["subnets"] if one["ip_range"] not in subnets),
+        *(
+            f"route/{network.name}/{one['destination']}"
+            for one in found["routes"]
+            if (one["destination"], one["gateway"]) not in routes
+        ),
+    ]
 
 
 def _thing(network: Network, found: Mapping[str, Any] | None) -> Thing:

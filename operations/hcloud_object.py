@@ -24,6 +24,7 @@ from unterbau.domain.unknown import AfterApply, Unknown
 
 NAME = r"[A-Za-z0-9]([A-Za-z0-9._@-]{0,61}[A-Za-z0-9])?"
 SEEN_WITHIN_S = 60  # after its last action; the API's own lists lag a little behind
+DELETIONS = "cloud_deletions"
 ONLY_DELETE = {"delete": True}
 
 Listed = Sequence[Mapping[str, Any]] | Unknown | AfterApply

@@ -17,14 +17,13 @@ from operations import hcloud_object as kinds
 from operations.config_file import Commands
 from operations.hcloud_departure import has_left, nodes_in_the_run
 from operations.hcloud_firewall import resources, selectors
-from operations.hcloud_object import Kind, act, by_name, call, protect
+from operations.hcloud_object import DELETIONS, Kind, act, by_name, call, protect
 from operations.owned import RULE
 from unterbau import changes
 from unterbau.domain.cloud_cost import cost, item_of
 from unterbau.domain.cloud_labels import ours
 from unterbau.domain.unknown import Unknown
 
-DELETIONS = "cloud_deletions"
 # Each before what it stands on.
 ORDER = (
     (kinds.LOAD_BALANCER, LoadBalancers),

@@ -247,13 +247,13 @@ def whole(cloud: Cloud) -> None:
     cloud.again()
 
 
-def changed(cloud: Cloud, operation: Callable[..., Any], *arguments: Any) -> Ran:
+def changed(cloud: Cloud, operation: Callable[..., Any], *arguments: Any, **more: Any) -> Ran:
     """Run it, and see that another run has nothing to do."""
-    done = ran(cloud, operation, *arguments)
+    done = ran(cloud, operation, *arguments, **more)
     assert done.commands
     assert not done.error + done.refused
     cloud.again()
-    assert ran(cloud, operation, *arguments).commands == []
+    assert ran(cloud, operation, *arguments, **more).commands == []
     return done
 
 
@@ -269,7 +269,11 @@ def act(cloud: Cloud, kind: str, name: str, action: str, **body: Any) -> None:
 def test_subnets_and_routes_come_and_go(cloud: Cloud) -> None:
     whole(cloud)
     wanted = replace(NETWORK, subnets=[Subnet("10.0.0.0/24"), Subnet("10.0.2.0/24")], routes=())
-    done = changed(cloud, hcloud_network.declared, [wanted])
+    refused = ran(cloud, hcloud_network.declared, [wanted])
+    assert refused.refused == (
+        "no longer declared: route/prod/10.9.0.0/24; declare them, or name them in cloud_deletions"
+    )
+    done = changed(cloud, hcloud_network.declared, [wanted], deletions=["route/prod/10.9.0.0/24"])
     assert done.changes["network prod subnets"] == (
         "10.0.0.0/24 (cloud, eu-central)",
         "10.0.0.0/24 (cloud, eu-central), 10.0.2.0/24 (cloud, eu-central)",
@@ -278,7 +282,8 @@ def test_subnets_and_routes_come_and_go(cloud: Cloud) -> None:
     found = the(cloud, "networks", "prod")
     assert sorted(one["ip_range"] for one in found["subnets"]) == ["10.0.0.0/24", "10.0.2.0/24"]
     assert found["routes"] == []
-    changed(cloud, hcloud_network.declared, [replace(NETWORK, cidr="10.0.0.0/15")])
+    allowed = ["subnet/prod/10.0.2.0/24"]
+    changed(cloud, hcloud_network.declared, [replace(NETWORK, cidr="10.0.0.0/15")], deletions=allowed)
     assert the(cloud, "networks", "prod")["ip_range"] == "10.0.0.0/15"
 
 
