@@ -91,7 +91,7 @@ def spare_command() -> Iterator[LabCommand]:
 @pytest.fixture(scope="session")
 def storage_command() -> Iterator[LabCommand]:
     """One more, for tests that break object storage: they wait a lot, while others need the processors."""
-    with another_lab("disks", "10.78.251.0/24") as command:
+    with another_lab("drives", "10.78.251.0/24") as command:
         yield command
 
 
