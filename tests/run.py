@@ -1,7 +1,7 @@
-"""Every test, in rows at once: those on the usual lab and those without machines, and beside them the others.
+"""Every test, in two rows at once: those on the usual lab and those without machines, and beside them the others.
 
 `python -m tests.run [PYTEST ARGUMENTS]`. The first row speaks at once; then comes the end of what each failure of
-any row said, for who sees only a part of a long log; then what the other rows said. Exit code 0 if all passed.
+either row said, for who sees only a part of a long log; then what the second row said. Exit code 0 if both passed.
 """
 
 from __future__ import annotations
@@ -10,58 +10,50 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from xml.etree import ElementTree
 
 NOTHING_COLLECTED = 5
 PYTEST = [sys.executable, "-m", "pytest"]
-FIRST = "not beside and not storage"
-OTHERS = ("beside", "storage")  # each has machines of its own; see tests/lab/conftest.py
 LINES = 25
 
 
 def main(arguments: list[str]) -> int:
-    """Run all rows; the largest of their exit codes."""
-    if subprocess.run(
-        [sys.executable, "-m", "unterbau", "lab", "cloud", "up"], check=False
-    ).returncode:  # what all need, once
+    """Run both rows; the larger of their exit codes."""
+    if subprocess.run([sys.executable, "-m", "unterbau", "lab", "cloud", "up"], check=False).returncode:  # what both need, once
         return 1
-    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
-        folder = Path(name)
-        others = [stack.enter_context(row(mark, folder, arguments)) for mark in OTHERS]
-        usual = [*PYTEST, "-m", FIRST, f"--junitxml={folder / 'usual.xml'}", *arguments]
-        codes = [subprocess.run(usual, check=False).returncode, *(other.wait() for other in others)]
-        for failure in failures(sorted(folder.glob("*.xml"))):
-            print(failure)  # noqa: T201
-        for mark in OTHERS:
-            print(f"{mark}, on machines of its own:", flush=True)  # noqa: T201
-            sys.stdout.buffer.write((folder / mark).read_bytes())
-            sys.stdout.flush()
-    return max((code for code in codes if code != NOTHING_COLLECTED), default=NOTHING_COLLECTED)
-
-
-@contextmanager
-def row(mark: str, folder: Path, arguments: list[str]) -> Iterator[subprocess.Popen[bytes]]:
-    """The tests of a mark, under way; what they say goes to a file of that name."""
-    command = [*PYTEST, "-m", mark, "-p", "no:cacheprovider", f"--junitxml={folder / mark}.xml", *arguments]
-    with (folder / mark).open("wb") as says:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=says, stderr=subprocess.STDOUT)
+    with tempfile.TemporaryFile() as beside_says, tempfile.TemporaryDirectory() as folder:
+        reports = [Path(folder, f"{row}.xml") for row in ("usual", "beside")]
+        beside = subprocess.Popen(
+            [*PYTEST, "-m", "beside", "-p", "no:cacheprovider", f"--junitxml={reports[1]}", *arguments],
+            stdin=subprocess.DEVNULL, stdout=beside_says, stderr=subprocess.STDOUT,
+        )  # fmt: skip
         try:
-            yield process
+            usual = [*PYTEST, "-m", "not beside", f"--junitxml={reports[0]}", *arguments]
+            first = subprocess.run(usual, check=False).returncode
+            second = beside.wait()
         finally:
-            if process.poll() is None:  # an interrupt: its fixtures take their machines down
-                process.send_signal(signal.SIGINT)
-                process.wait()
+            if beside.poll() is None:  # an interrupt: its fixtures take their machines down
+                beside.send_signal(signal.SIGINT)
+                beside.wait()
+        for failure in failures(reports):
+            print(failure)  # noqa: T201
+        beside_says.seek(0)
+        print("beside it, on machines of their own:", flush=True)  # noqa: T201
+        sys.stdout.buffer.write(beside_says.read())
+        sys.stdout.flush()
+    codes = [code for code in (first, second) if code != NOTHING_COLLECTED]
+    return max(codes, default=NOTHING_COLLECTED)
 
 
-def failures(reports: Iterable[Path]) -> Iterator[str]:
+def failures(reports: list[Path]) -> Iterator[str]:
     """Each failed test of these rows: its name, and the last lines of what it said.
 
-    A row that died left half of a report.
+    A row that died left no report, or half of one.
     """
-    for report in reports:
+    for report in filter(Path.exists, reports):
         with suppress(ElementTree.ParseError):
             for case in ElementTree.parse(report).iter("testcase"):  # noqa: S314  # our own file
                 for bad in (*case.iterfind("failure"), *case.iterfind("error")):

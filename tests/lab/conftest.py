@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,9 +22,8 @@ from unterbau.lab.layout import Lab, lab_from
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What needs no machine of the usual lab can run beside it: `tests.run` does. The whole site comes last."""
     for item in items:
-        for mark, fixture in ((pytest.mark.beside, "spare_command"), (pytest.mark.storage, "storage_command")):
-            if fixture in getattr(item, "fixturenames", ()):
-                item.add_marker(mark)
+        if {"spare_command", "spare"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.beside)
     items.sort(key=lambda item: "whole_site" in getattr(item, "fixturenames", ()))
 
 
@@ -84,23 +82,9 @@ def lab() -> Lab:
 @pytest.fixture(scope="session")
 def spare_command() -> Iterator[LabCommand]:
     """A lab beside the usual one, for tests that take a lab down or break it; gone after the tests."""
-    with another_lab("spare", "10.78.250.0/24") as command:
-        yield command
-
-
-@pytest.fixture(scope="session")
-def storage_command() -> Iterator[LabCommand]:
-    """One more, for tests that break object storage: they wait a lot, while others need the processors."""
-    with another_lab("drives", "10.78.251.0/24") as command:
-        yield command
-
-
-@contextmanager
-def another_lab(name: str, subnet: str) -> Iterator[LabCommand]:
-    """Machines of this name, gone before and after."""
-    command = LabCommand({"UNTERBAU_LAB_NAME": name, "UNTERBAU_LAB_SUBNET": subnet})
+    command = LabCommand({"UNTERBAU_LAB_NAME": "spare", "UNTERBAU_LAB_SUBNET": "10.78.250.0/24"})
     command.lab.cache.mkdir(parents=True, exist_ok=True)
-    with FileLock(command.lab.cache / f"{name}-tests.lock"):  # a second run of the tests on this machine waits
+    with FileLock(command.lab.cache / "spare-tests.lock"):  # a second run of the tests on this machine waits
         command.must("down")
         yield command
         command.must("down")

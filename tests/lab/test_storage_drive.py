@@ -22,8 +22,8 @@ SMALL = {SMALL_NAME: HASHES[SMALL_NAME]}
 
 
 @pytest.fixture(scope="module")
-def cluster(storage_command: LabCommand, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
-    with storage(storage_command, tmp_path_factory.mktemp("drive")) as made:
+def cluster(spare_command: LabCommand, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
+    with storage(spare_command, tmp_path_factory.mktemp("drive")) as made:
         said = made.client(made.nodes[0])("write", bucket=made.bucket, sizes=SIZES)
         assert said["failed"] == {}
         yield made

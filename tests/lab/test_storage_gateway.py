@@ -23,8 +23,8 @@ HASHES = {name: sha256(name, size) for name, size in OLD.items()}
 
 
 @pytest.fixture(scope="module")
-def cluster(storage_command: LabCommand, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
-    with storage(storage_command, tmp_path_factory.mktemp("gateway")) as made:
+def cluster(spare_command: LabCommand, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
+    with storage(spare_command, tmp_path_factory.mktemp("gateway")) as made:
         said = made.client(made.nodes[0])("write", bucket=made.bucket, sizes=OLD)
         assert said["failed"] == {}
         yield made

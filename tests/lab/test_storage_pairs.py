@@ -28,8 +28,8 @@ def sizes() -> dict[str, int]:
 
 
 @pytest.fixture(scope="module")
-def cluster(storage_command: LabCommand, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
-    with storage(storage_command, tmp_path_factory.mktemp("pairs")) as made:
+def cluster(spare_command: LabCommand, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
+    with storage(spare_command, tmp_path_factory.mktemp("pairs")) as made:
         yield made
 
 

@@ -17,8 +17,8 @@ PREFIX = "uploads"
 
 
 @pytest.fixture(scope="module")
-def cluster(storage_command: LabCommand, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
-    with storage(storage_command, tmp_path_factory.mktemp("uploads")) as made:
+def cluster(spare_command: LabCommand, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
+    with storage(spare_command, tmp_path_factory.mktemp("uploads")) as made:
         yield made
 
 

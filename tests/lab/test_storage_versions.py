@@ -22,8 +22,8 @@ OTHER_SHA256 = "6ed020ec4fdc5dd805e262cd3c0da328cd562c32e2c03d6495b794a9d0869b02
 
 
 @pytest.fixture(scope="module")
-def cluster(storage_command: LabCommand, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
-    with storage(storage_command, tmp_path_factory.mktemp("rolling")) as made:
+def cluster(spare_command: LabCommand, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
+    with storage(spare_command, tmp_path_factory.mktemp("rolling")) as made:
         yield made
 
 
