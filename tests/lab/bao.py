@@ -1,26 +1,30 @@
-"""OpenBao's API as an application sees it: TLS by the lab's root, through ssh to a node, without our connectors."""
+"""OpenBao's API as an application on a member's machine sees it: TLS by the lab's root, without our connectors."""
 
 from __future__ import annotations
 
+import ctypes
 import http.client
 import json
+import os
 import socket
 import ssl
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
-from unterbau.lab.layout import Lab
+from unterbau.lab import machine
+from unterbau.lab.layout import Lab, Machine
 from unterbau.secrets import pki
 from unterbau.secrets.hidden import Hidden
 from unterbau.secrets.store import Store
 
 PORT = 8200
+CLONE_NEWNET = 0x40000000
 LIMIT_S = 20
 DEPLOYER = "unterbau-deploy"
 
@@ -55,12 +59,12 @@ class Bao:
         login: bool = False,
     ) -> Any:
         """The answer of one member; BaoError if it is no success, OSError if there is none within LIMIT_S."""
-        machine = next(one for one in self.lab.machines if one.name.endswith(node))
-        with self._stream(str(machine.address)) as raw:
-            connection = http.client.HTTPConnection(str(machine.address), PORT)
+        member = next(one for one in self.lab.machines if one.name.endswith(node))
+        with self._stream(member) as raw:
+            connection = http.client.HTTPConnection(str(member.address), PORT)
             headers = {"X-Vault-Token": token, "X-Vault-Wrap-TTL": wrap}
             try:
-                connection.sock = self._context(login=login).wrap_socket(raw, server_hostname=str(machine.address))
+                connection.sock = self._context(login=login).wrap_socket(raw, server_hostname=str(member.address))
                 connection.request(
                     method,
                     f"/v1/{path}",
@@ -88,21 +92,12 @@ class Bao:
         return context
 
     @contextmanager
-    def _stream(self, address: str) -> Iterator[socket.socket]:
-        """A stream to the member's API through ssh to the member itself."""
-        ours, theirs = socket.socketpair()
-        ours.settimeout(LIMIT_S)
-        options = (f"UserKnownHostsFile={self.lab.known_hosts}", f"ConnectTimeout={LIMIT_S}", "BatchMode=yes")
-        flags = [part for option in options for part in ("-o", option)]
-        command = ["ssh", *flags, "-i", str(self.lab.key), "-W", f"{address}:{PORT}", f"root@{address}"]
-        with theirs:
-            process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=subprocess.DEVNULL)
-        try:
-            with ours:
-                yield ours
-        finally:
-            process.kill()
-            process.wait()
+    def _stream(self, one: Machine) -> Iterator[socket.socket]:
+        """A stream to the member's API from the member's own machine: the firewall lets nobody else in."""
+        with socket_inside(self.lab, one) as made:
+            made.settimeout(LIMIT_S)
+            made.connect((str(one.address), PORT))
+            yield made
 
     def deploy_token(self, node: str) -> str:
         """A token of the deploys' own identity."""
@@ -117,6 +112,25 @@ class Bao:
             except (OSError, BaoError):
                 continue
         return None
+
+
+def socket_inside(lab: Lab, one: Machine) -> socket.socket:
+    """A socket of the machine's network, for as long as it is open; OSError if the machine is down.
+
+    It belongs to the network that this thread is in while it is made: setns(2), which Python has from 3.12 on.
+    """
+    leader = machine.leader(lab, one)
+    if leader is None:
+        raise OSError(f"no answer from {one.name}: it is down")
+    enter = ctypes.CDLL(None, use_errno=True).setns
+    with Path("/proc/thread-self/ns/net").open() as ours, Path(f"/proc/{leader}/ns/net").open() as theirs:
+        if enter(theirs.fileno(), CLONE_NEWNET):
+            raise OSError(ctypes.get_errno(), f"cannot enter the network of {one.name}")
+        try:
+            return socket.socket()
+        finally:
+            if enter(ours.fileno(), CLONE_NEWNET):
+                os._exit(1)  # whatever came next would be done in that machine's network
 
 
 def eventually(what: Callable[[], Any], limit_s: float, every_s: float = 0.3) -> float:
