@@ -22,7 +22,8 @@ LINES = 25
 
 def main(arguments: list[str]) -> int:
     """Run both rows; the larger of their exit codes."""
-    if subprocess.run([sys.executable, "-m", "unterbau", "lab", "cloud", "up"], check=False).returncode:  # what both need, once
+    up = [sys.executable, "-m", "unterbau", "lab", "cloud", "up"]  # with what both need, once
+    if subprocess.run(up, check=False).returncode:
         return 1
     with tempfile.TemporaryFile() as beside_says, tempfile.TemporaryDirectory() as folder:
         reports = [Path(folder, f"{row}.xml") for row in ("usual", "beside")]
