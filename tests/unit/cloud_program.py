@@ -37,7 +37,7 @@ class Clock:
 def hurry() -> None:
     """Whoever asks a cloud waits by this clock."""
     clock: Any = Clock()
-    vendors_client.time = clock
+    vendors_client.time = clock  # type: ignore[attr-defined]
     for module in (hcloud_client, hcloud_objects):
         module.time = clock  # type: ignore[attr-defined]
         module.gevent = SimpleNamespace(sleep=clock.sleep)  # type: ignore[attr-defined]

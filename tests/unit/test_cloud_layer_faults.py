@@ -86,11 +86,11 @@ def test_a_fault_that_stops_a_run_is_said_and_the_next_run_goes_on(
 def test_killed_at_twenty_moments_the_next_run_goes_on_with_what_is_there(cloud: Checkout) -> None:
     """One project that is made by runs of which each is killed when one of its requests arrives."""
     moments = random.Random(SEED)  # noqa: S311  # which moments is no secret
-    cloud.declare(SERVERS, workers(8, 'volumes=(PoolVolume(name="data", size_gib=10),), '))
-    names = [f"prod-servers-{number}" for number in (1, 2, 3)] + [f"prod-workers-{number}" for number in range(1, 9)]
+    cloud.declare(SERVERS, workers(10, 'volumes=(PoolVolume(name="data", size_gib=10),), '))
+    names = [f"prod-servers-{number}" for number in (1, 2, 3)] + [f"prod-workers-{number}" for number in range(1, 11)]
     for _ in range(TIMES):
         ran = cloud.run(
-            "apply", "demo", "-y", kill_at=moments.randint(PLAN + 2, PLAN + 16), carried_out=moments.random() < 0.5
+            "apply", "demo", "-y", kill_at=moments.randint(PLAN + 1, PLAN + 9), carried_out=moments.random() < 0.5
         )
         assert ran.code == KILLED, ran.out + ran.err
         nothing_is_twice_or_nobodys(cloud, *names)
