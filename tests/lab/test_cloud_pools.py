@@ -52,6 +52,12 @@ node_pools = (
 )
 cloud_deletions = DELETIONS
 """
+# Seven nodes have a slot each in the window of a night.
+WINDOW = """\
+from unterbau.declaration import SecurityUpgrades
+
+security_upgrades = SecurityUpgrades(reboot_window_start="02:00", reboot_window_minutes=180, slot_minutes=20)
+"""
 LEFT = ["wrk-4", "wrk-3", "wrk-2"]  # as a pool shrinks: the highest numbers go
 
 
@@ -100,7 +106,7 @@ def cluster(spare_command: LabCommand, tmp_path_factory: pytest.TempPathFactory)
     """A cloud with an empty project."""
     spare_command.must("down")
     spare_command.must("cloud", "up")
-    made = CloudCluster(spare_command, tmp_path_factory.mktemp("cloud-pools"), data=DATA)
+    made = CloudCluster(spare_command, tmp_path_factory.mktemp("cloud-pools"), data=DATA + WINDOW)
     made.write()
     yield made
     spare_command.must("down")

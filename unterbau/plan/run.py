@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+from unterbau.connectors.nodes import LEAVING
 from unterbau.declaration import Environment, load
 from unterbau.plan.collect import make_plan
 from unterbau.plan.execute import Run
@@ -94,7 +95,7 @@ def _look_again(session: Session, root: Path, tell: Callable[[str], None], earli
 
     On a busy host a service may look for seconds as if it were down, or be slow to answer.
     """
-    names = tuple(host.name for host in session.ready)
+    names = tuple(host.name for host in session.ready if not host.data.get(LEAVING))  # their servers are deleted
     tell("reading again what was changed")
     while True:
         with planned(session.environment, root, names, lambda _line: None, lock=False) as (_again, left):
