@@ -138,3 +138,13 @@ def test_pins_of_two_types_stand_beside_each_other(file: Path) -> None:
     assert pinned(file, NAME) == [newer]
     repinned(file, (NAME,), ())
     assert pinned(file, ADDRESS) == []
+
+
+@pytest.mark.parametrize("loser_first", [True, False])
+def test_who_loses_against_another_run_does_not_take_its_key_away(file: Path, loser_first: bool) -> None:
+    """Two runs pin before either asks for the server; the loser withdraws, whichever of them was the last to pin."""
+    pin(file, OWN)
+    one, other = (pinned_first(NAME, {"file": str(file), "address": ADDRESS}) for _ in range(2))
+    loser, winner = (one, other) if loser_first else (other, one)
+    loser.withdraw()
+    assert [found.key for found in pinned(file, NAME)] == [winner.public]

@@ -49,8 +49,11 @@ class FirstKey:
         return {FIRST_KEY: sha256(self.public.encode()).hexdigest()[:FINGERPRINT]}
 
     def withdraw(self) -> None:
-        """Pin what was pinned before: there is no server with this key."""
-        repinned(self.file, self.names, self.earlier)
+        """Pin what was pinned before: there is no server with this key.
+
+        Unless it is not pinned any more: another run has pinned the key of its own attempt since, which may have won.
+        """
+        repinned(self.file, self.names, self.earlier, only_for=self.public)
 
 
 def pinned_first(name: str, wanted: Mapping[str, Any], user_data: str = "") -> FirstKey:

@@ -52,10 +52,13 @@ def pin(path: Path, wanted: Pin) -> None:
         lines[:] = [line for line in lines if not _replaced(_pin(line), wanted)] + [wanted.line]
 
 
-def repinned(path: Path, names: Iterable[str], wanted: Iterable[Pin]) -> None:
-    """These keys in place of all that are pinned under any of these names."""
+def repinned(path: Path, names: Iterable[str], wanted: Iterable[Pin], only_for: str = "") -> None:
+    """These keys in place of all that are pinned under any of these names; `only_for`: if this key is among those."""
     gone = set(names)
     with _changing(path) as lines:
+        there = {one.key for one in map(_pin, lines) if one and not gone.isdisjoint(one.names)}
+        if only_for and only_for not in there:
+            return
         kept = [line for line in lines if not ((one := _pin(line)) and not gone.isdisjoint(one.names))]
         lines[:] = kept + [one.line for one in wanted]
 
