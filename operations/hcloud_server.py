@@ -92,7 +92,8 @@ def converged(servers: Sequence[Server], cluster: str) -> Commands:
         return
     there = by_name(found)
     names = _Names(_by_id(networks), _by_id(groups))
-    if refusals := [said for one in servers for said in _refusals(one, there.get(one.name), names)]:
+    refusals = [said for one in servers for said in _refusals(one, there.get(one.name), names)]
+    if refusals := refusals + [said for one in servers for said in _held(one, there, names)]:
         for sentence in refusals:
             yield from changes.refuse(sentence)
         return
@@ -127,6 +128,22 @@ def _moved(server: Server, found: Mapping[str, Any], names: _Names) -> list[str]
         "declare that one, or replace the server"
         for network, address in server.networks.items()
         if there.get(network, address) != address
+    ]
+
+
+def _held(server: Server, there: Mapping[str, Mapping[str, Any]], names: _Names) -> list[str]:
+    """Whoever has its address keeps it, and its pinned key: else there would be one server more that cannot start."""
+    holders = {
+        (names.networks.get(net["network"], ""), net["ip"]): holder
+        for holder, one in there.items()
+        for net in one["private_net"]
+        if holder != server.name
+    }
+    return [
+        f"cannot give server {server.name} the address {place[1]} in the network {place[0]}: {holders[place]} has it; "
+        "delete or rename that one first, or declare another address"
+        for place in server.networks.items()
+        if place in holders
     ]
 
 

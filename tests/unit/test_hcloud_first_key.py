@@ -138,3 +138,33 @@ def test_pins_of_two_types_stand_beside_each_other(file: Path) -> None:
     assert pinned(file, NAME) == [newer]
     repinned(file, (NAME,), ())
     assert pinned(file, ADDRESS) == []
+
+
+@pytest.mark.parametrize("loser_first", [True, False])
+def test_who_loses_against_another_run_does_not_take_its_key_away(file: Path, loser_first: bool) -> None:
+    """Two runs pin before either asks for the server; the loser withdraws, whichever of them was the last to pin."""
+    pin(file, OWN)
+    one, other = (pinned_first(NAME, {"file": str(file), "address": ADDRESS}) for _ in range(2))
+    loser, winner = (one, other) if loser_first else (other, one)
+    loser.withdraw()
+    assert [found.key for found in pinned(file, NAME)] == [winner.public]
+
+
+def test_a_link_stays_a_link_and_the_file_keeps_its_permissions_and_comments(file: Path, tmp_path: Path) -> None:
+    linked = tmp_path / "linked"
+    linked.write_bytes(b"host ssh-rsa AAAA M\xfcller\n")
+    linked.chmod(0o600)
+    file.parent.mkdir()
+    file.symlink_to(linked)
+    pin(file, OWN)
+    assert file.is_symlink()
+    assert linked.read_bytes() == b"host ssh-rsa AAAA M\xfcller\n" + f"{OWN.line}\n".encode()
+    assert linked.stat().st_mode & 0o777 == 0o600
+
+
+def test_no_server_is_asked_for_whose_key_cannot_be_pinned(cloud: Cloud, file: Path) -> None:  # noqa: F811
+    file.mkdir(parents=True)  # nobody, not even root, can write a file there
+    done, said = cloud.ran(new(file))
+    assert not done
+    assert f"cannot create server {NAME}: its first host key cannot be pinned in {file}: Is a directory" in said
+    assert cloud.names("servers") == []

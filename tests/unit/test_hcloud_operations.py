@@ -343,6 +343,20 @@ def test_a_server_without_its_network_gets_it_and_keeps_others(cloud: Cloud) -> 
     )
 
 
+def test_an_address_that_another_server_has_is_refused_before_anything_is_made(cloud: Cloud) -> None:
+    """Of a server that somebody renamed, of a pool whose prefix changed, of a stranger's."""
+    site(cloud)
+    there = next(one for one in cloud.all("servers") if one["name"] == "prod-servers-1")
+    cloud.do("PUT", f"servers/{there['id']}", name="renamed")
+    cloud.again()
+    refused = ran(cloud, hcloud_server.declared, [server(1), server(2)])
+    assert refused.refused == (
+        "cannot give server prod-servers-1 the address 10.0.0.11 in the network prod: renamed has it; delete or rename "
+        "that one first, or declare another address"
+    )
+    assert cloud.names("servers") == ["prod-servers-2", "renamed"]
+
+
 def test_what_cannot_change_is_refused(cloud: Cloud) -> None:
     whole(cloud)
     cases = [

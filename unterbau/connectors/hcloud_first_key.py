@@ -49,22 +49,29 @@ class FirstKey:
         return {FIRST_KEY: sha256(self.public.encode()).hexdigest()[:FINGERPRINT]}
 
     def withdraw(self) -> None:
-        """Pin what was pinned before: there is no server with this key."""
-        repinned(self.file, self.names, self.earlier)
+        """Pin what was pinned before: there is no server with this key.
+
+        Unless it is not pinned any more: another run has pinned the key of its own attempt since, which may have won.
+        """
+        repinned(self.file, self.names, self.earlier, only_for=self.public)
 
 
 def pinned_first(name: str, wanted: Mapping[str, Any], user_data: str = "") -> FirstKey:
     """A new key, pinned in place of all that the server's name and address had; `wanted`: `file` and `address`.
 
-    EndpointError for user data that has no place for it.
+    EndpointError for user data that has no place for it, and for a file that cannot be written.
     """
     told = _cloud_config(name, user_data or HEADER)
     key = ec.generate_private_key(ec.SECP256R1())
     private = Hidden(key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()).decode())
     public = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
     file, names = Path(wanted["file"]).expanduser(), (name, str(wanted["address"]))
-    earlier = tuple(dict.fromkeys(one for each in names for one in pinned(file, each)))
-    repinned(file, names, [Pin(names, public, FIRST)])
+    try:
+        earlier = tuple(dict.fromkeys(one for each in names for one in pinned(file, each)))
+        repinned(file, names, [Pin(names, public, FIRST)])
+    except OSError as error:
+        said = f"cannot create server {name}: its first host key cannot be pinned in {file}: {error.strerror}; "
+        raise EndpointError(f"{said}see who may write there") from error
     return FirstKey(file, names, private, public, earlier, told)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,8 +38,7 @@ class Pin:
 
 def pinned(path: Path, name: str) -> list[Pin]:
     """The keys of a host, by one of its names; [] if there is none, or no such file."""
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    return [pin for pin in map(_pin, lines) if pin is not None and name in pin.names]
+    return [pin for pin in map(_pin, _lines(path)) if pin is not None and name in pin.names]
 
 
 def first_keys(path: str, name: str) -> list[str]:
@@ -52,10 +52,13 @@ def pin(path: Path, wanted: Pin) -> None:
         lines[:] = [line for line in lines if not _replaced(_pin(line), wanted)] + [wanted.line]
 
 
-def repinned(path: Path, names: Iterable[str], wanted: Iterable[Pin]) -> None:
-    """These keys in place of all that are pinned under any of these names."""
+def repinned(path: Path, names: Iterable[str], wanted: Iterable[Pin], only_for: str = "") -> None:
+    """These keys in place of all that are pinned under any of these names; `only_for`: if this key is among those."""
     gone = set(names)
     with _changing(path) as lines:
+        there = {one.key for one in map(_pin, lines) if one and not gone.isdisjoint(one.names)}
+        if only_for and only_for not in there:
+            return
         kept = [line for line in lines if not ((one := _pin(line)) and not gone.isdisjoint(one.names))]
         lines[:] = kept + [one.line for one in wanted]
 
@@ -80,20 +83,32 @@ def _replaced(found: Pin | None, wanted: Pin) -> bool:
 
 @contextmanager
 def _changing(path: Path) -> Iterator[list[str]]:
-    """The lines, to be changed; two runs at once wait for each other, and a reader sees all or nothing."""
+    """The lines, to be changed; two runs at once wait for each other, and a reader sees all or nothing.
+
+    Where a link leads to the file, that stays a link.
+    """
+    path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_name(f".{path.name}.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        before = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        before = _lines(path)
         lines = list(before)
         yield lines
         if lines != before or not path.exists():
             _write(path, "".join(f"{line}\n" for line in lines))
 
 
+def _lines(path: Path) -> list[str]:
+    """Comments may be in any encoding, and stay as they are."""
+    return path.read_text(encoding="utf-8", errors="surrogateescape").splitlines() if path.exists() else []
+
+
 def _write(path: Path, text: str) -> None:
+    """With the permissions that it had."""
     new = path.with_name(f".{path.name}.new")
-    with new.open("w", encoding="utf-8") as file:
+    with new.open("w", encoding="utf-8", errors="surrogateescape") as file:
+        if path.exists():
+            os.fchmod(file.fileno(), stat.S_IMODE(path.stat().st_mode))
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
