@@ -16,8 +16,9 @@ from pathlib import Path
 
 from unterbau.lab import drive, faults, inside
 from unterbau.lab import machine as machines
-from unterbau.lab.cloud import cloud_config, filtering, kept, wiring
+from unterbau.lab.cloud import balancing, cloud_config, filtering, kept, wiring
 from unterbau.lab.cloud.answer import Record
+from unterbau.lab.cloud.balancing import Balancers
 from unterbau.lab.cloud.kept import Kept
 from unterbau.lab.cloud.machines import Health, How, Machine, MachineError
 from unterbau.lab.errors import LabError
@@ -37,6 +38,8 @@ class NspawnMachines:
         self._rootfs = rootfs
         self._locks: dict[int, threading.RLock] = defaultdict(threading.RLock)
         self._filter = threading.Lock()
+        self._served = threading.Lock()
+        self._balancers = Balancers(lab)
 
     def create(self, machine: Machine) -> None:
         """A disk with the image on it; does not boot."""
@@ -85,17 +88,36 @@ class NspawnMachines:
                 wiring.replug(self._lab, server, leader)
 
     def balance(self, load_balancer: Record) -> None:
-        """Nothing serves for it."""
+        """Serve as this load balancer says."""
+        with self._balancing():
+            balancing.keep(self._lab, load_balancer)
 
     def unbalance(self, load_balancer: int) -> None:
-        """Nothing served for it."""
+        """That load balancer serves no more."""
+        with self._balancing():
+            (balancing.folder(self._lab) / f"{load_balancer}.json").unlink(missing_ok=True)
 
-    def health(self, server: int, port: int) -> Health:  # noqa: ARG002  # nothing checks yet
-        """Nothing checks it."""
-        return "unknown"
+    def health(self, server: int, port: int) -> Health:
+        """What a load balancer last found, at any address of the server."""
+        found = kept.read(self._lab, server)
+        places = [] if found is None else [*(net["ip"] for net in found.private_net), found.public_ipv4 or ""]
+        healths: list[Health] = [self._balancers.health(place, port) for place in places]
+        return next((one for one in healths if one != "unknown"), "unknown")
+
+    @contextmanager
+    def _balancing(self) -> Iterator[None]:
+        with self._served:
+            try:
+                yield
+                self._apply_filter()
+                self._balancers.refresh()
+            except LabError as error:
+                raise MachineError(str(error)) from error
 
     def revive(self) -> list[str]:
-        """Boot those that should run and do not, as after a restart of this host; their names."""
+        """Balance again, and boot those that should run and do not, as after a restart of this host; their names."""
+        with self._balancing():
+            pass
         dead = [server for server in kept.all_of(self._lab) if server.on and not runs(self._lab, server)]
         for server in dead:
             with self._at_work(server.id):
