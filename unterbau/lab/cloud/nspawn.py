@@ -47,6 +47,7 @@ class NspawnMachines:
             if not machine.image.startswith("debian-"):
                 raise MachineError(f"cannot create {machine.name} from {machine.image}: the lab has Debian only")
             server = kept.of(machine, on=False)
+            check(self._lab, server)
             who = cloud_config.identity(machine.name, machine.public_keys, machine.user_data)
             inside.prepare(self._lab, kept.host_machine(self._lab, server), self._rootfs, who)
             self._keep(server)
@@ -81,7 +82,7 @@ class NspawnMachines:
             if before is None:
                 return
             server = kept.of(machine, on=before.on)
-            self._check_networks(server)
+            check(self._lab, server)
             self._keep(server)
             leader = machines.leader(self._lab, kept.host_machine(self._lab, server))
             if leader is not None:
@@ -147,18 +148,6 @@ class NspawnMachines:
         with self._filter:  # the last to write has read what all have kept
             filtering.apply(self._lab)
 
-    def _check_networks(self, server: Kept) -> None:
-        taken = {one.address: one.name for one in self._lab.machines if one.complete.exists()}
-        for net in server.private_net:
-            address = IPv4Address(net["ip"])
-            if address not in self._lab.subnet or address == self._lab.gateway:
-                raise LabError(
-                    f"cannot give {server.name} the address {address}: the lab's private network is "
-                    f"{self._lab.subnet}, without {self._lab.gateway}; declare the network and its subnet so"
-                )
-            if address in taken:
-                raise LabError(f"cannot give {server.name} the address {address}: {taken[address]} of the lab has it")
-
     def _on(self, server: Kept) -> None:
         self._keep(replace(server, on=True))
         if not runs(self._lab, server):
@@ -201,6 +190,23 @@ class NspawnMachines:
             if time.monotonic() > deadline:
                 raise LabError(f"{cannot} after {_STOPS_WITHIN_S} s; switch it off instead")
             time.sleep(0.05)
+
+
+def check(lab: Lab, server: Kept) -> None:
+    """A server is in the lab's network, and takes no name and no address of the five. LabError if it would."""
+    five = [one for one in lab.machines if one.complete.exists()]
+    if server.name in {one.name for one in five}:
+        raise LabError(f"cannot make {server.name}: a machine of the lab is called so; choose another name")
+    taken = {one.address: one.name for one in five}
+    for net in server.private_net:
+        address = IPv4Address(net["ip"])
+        if address not in lab.subnet or address == lab.gateway:
+            raise LabError(
+                f"cannot give {server.name} the address {address}: the lab's private network is {lab.subnet}, "
+                f"without {lab.gateway}; declare the network and its subnet so"
+            )
+        if address in taken:
+            raise LabError(f"cannot give {server.name} the address {address}: {taken[address]} of the lab has it")
 
 
 def runs(lab: Lab, server: Kept) -> bool:
