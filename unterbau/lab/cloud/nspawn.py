@@ -22,9 +22,8 @@ from unterbau.lab.cloud.balancing import Balancers
 from unterbau.lab.cloud.kept import Kept
 from unterbau.lab.cloud.machines import Health, How, Machine, MachineError
 from unterbau.lab.errors import LabError
-from unterbau.lab.layout import SSH_PORT, Lab
+from unterbau.lab.layout import Lab
 from unterbau.lab.layout import Machine as HostMachine
-from unterbau.lab.process import answers
 
 _STOPS_WITHIN_S = 240  # in order: services take their leave first, as in a reboot
 _BEGINS_WITHIN_S = 60
@@ -242,8 +241,3 @@ def remove(lab: Lab, server: int) -> None:
     stop(lab, one)
     kept.forget(lab, server)
     shutil.rmtree(one.directory, ignore_errors=True)
-
-
-def answers_ssh(one: HostMachine, timeout_s: float) -> bool:
-    """Whether someone accepts a connection on its SSH port."""
-    return answers(str(one.address), SSH_PORT, timeout_s)
