@@ -16,6 +16,8 @@ import pytest
 from hcloud import Client
 from hcloud.firewalls import BoundFirewall, FirewallResource, FirewallRule
 from hcloud.images import Image
+from hcloud.load_balancer_types import LoadBalancerType
+from hcloud.load_balancers import LoadBalancerHealthCheck, LoadBalancerService, LoadBalancerTarget
 from hcloud.locations import Location
 from hcloud.networks import BoundNetwork, NetworkSubnet
 from hcloud.server_types import ServerType
@@ -34,7 +36,7 @@ from unterbau.secrets.store import Store
 
 pytestmark = pytest.mark.lab
 
-FIRST, SECOND, MOVED = "10.78.250.101", "10.78.250.102", "10.78.250.103"
+FIRST, SECOND, MOVED, BALANCED = "10.78.250.101", "10.78.250.102", "10.78.250.103", "10.78.250.104"
 CX32, DEBIAN = ServerType(name="cx32"), Image(name="debian-12")
 ASK = "import sys, urllib.request as r; print(r.urlopen(sys.argv[1], timeout=5).read().decode())"
 CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=1)"
@@ -146,6 +148,11 @@ def logs_in(cloud: LabCommand, address: str, key: Path) -> bool:
 def rows(cloud: LabCommand) -> dict[str, dict[str, Any]]:
     """What `lab status --json` says, without another Python."""
     return {row["name"]: row for row in lifecycle.status(cloud.lab)}
+
+
+def greeting(address: str, port: int) -> str:
+    with socket.create_connection((address, port), timeout=5) as client:
+        return client.recv(100).decode()
 
 
 def connects(cloud: LabCommand, name: str, address: str, port: int = 22) -> bool:
@@ -303,6 +310,38 @@ def test_the_labs_faults_work_on_a_server(cloud: LabCommand, web: BoundServer) -
     assert rows(cloud)["web-1"]["state"] == "down"
     assert "SSH after" in cloud.must("fault", "undo", "web-1", "kill")
     assert cloud.must("fault", "list") == "no fault is on\n"
+
+
+def test_a_load_balancer_balances(
+    cloud: LabCommand, client: Client, web: BoundServer, other: BoundServer, network: BoundNetwork
+) -> None:
+    check = LoadBalancerHealthCheck("tcp", 22, interval=3, timeout=3, retries=1)
+    service = LoadBalancerService("tcp", 2222, 22, proxyprotocol=False, health_check=check)
+    made = client.load_balancers.create("lb", LoadBalancerType(name="lb11"), location=Location(name="fsn1"))
+    finish(made.action)
+    balancer = made.load_balancer
+    finish(balancer.attach_to_network(network, ip=BALANCED))
+    finish(balancer.add_service(service))
+    finish(balancer.add_target(LoadBalancerTarget("server", server=web, use_private_ip=True)))
+
+    def health() -> str:
+        balancer.reload()
+        return str(balancer.targets[0].health_status[0].status)  # type: ignore[index]
+
+    assert eventually(lambda: health() == "healthy", 30)
+    assert balancer.public_net is not None
+    address = str(balancer.public_net.ipv4.ip)
+    assert greeting(address, 2222).startswith("SSH-2.0")
+    for target in (address, BALANCED):
+        assert connects(cloud, "web-2", target, 2222)
+        assert not connects(cloud, "web-2", target, 8080)
+    finish(web.power_off())
+    assert eventually(lambda: health() == "unhealthy", 30)
+    finish(web.power_on())
+    assert eventually(lambda: answers(FIRST, 22, 0.5), 60)
+    balancer.delete()
+    assert eventually(lambda: BALANCED not in output("ip", "-4", "address", "show", "dev", cloud.lab.bridge), 30)
+    assert other.id != web.id
 
 
 def test_a_killed_cloud_leaves_its_machines_alone_and_goes_on_where_it_was(

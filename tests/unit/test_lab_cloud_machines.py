@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from unterbau.lab import everyone, inside
-from unterbau.lab.cloud import cloud_config, filtering, kept, wiring
+from unterbau.lab import everyone, inside, lifecycle
+from unterbau.lab.cloud import cloud_config, filtering, kept, nspawn, wiring
 from unterbau.lab.cloud.answer import Record
 from unterbau.lab.cloud.kept import Kept
 from unterbau.lab.cloud.machines import Machine
@@ -211,3 +211,30 @@ def test_bad_user_data_is_refused_without_its_text(user_data: str) -> None:
         cloud_config.identity("web-1", [], user_data)
     shown = [refused.value, refused.value.__cause__]
     assert "secret" not in str(shown)
+
+
+def test_the_five_are_not_made_where_a_server_has_an_address_of_theirs(lab: Lab) -> None:
+    keep(lab, replace(SERVER, private_net=({**NET, "ip": "10.77.0.21"},)))
+    with pytest.raises(LabError, match=r"cannot make wrk-1: web-1 of the lab's cloud has its address 10[.]77[.]0[.]21"):
+        lifecycle.check_free(lab)
+    keep(lab, replace(SERVER, id=1005, name="srv-2"))
+    with pytest.raises(LabError, match="cannot make srv-2: a server of the lab's cloud has its name"):
+        lifecycle.check_free(lab)
+
+
+@pytest.mark.parametrize(
+    ("name", "address", "said"),
+    [
+        ("web-1", "10.77.0.21", "wrk-1 of the lab has it"),
+        ("web-1", "10.77.0.1", "without 10.77.0.1"),
+        ("web-1", "10.78.0.5", "the lab's private network is 10.77.0.0/24"),
+        ("wrk-1", "10.77.0.51", "a machine of the lab is called so"),
+    ],
+)
+def test_a_server_takes_no_name_and_no_address_of_the_five(lab: Lab, name: str, address: str, said: str) -> None:
+    lab.machines[3].directory.mkdir(parents=True)
+    lab.machines[3].complete.touch()
+    with pytest.raises(LabError, match="cannot") as refused:
+        nspawn.check(lab, replace(SERVER, name=name, private_net=({**NET, "ip": address},)))
+    assert said in str(refused.value)
+    nspawn.check(lab, SERVER)

@@ -88,7 +88,7 @@ def _repair(lab: Lab, say: Say) -> Outcome:
     rootfs.install_host_packages(say)
     recipe = rootfs.hosts_recipe()
     if not all(one.complete.exists() for one in lab.machines):
-        _check_free(lab)
+        check_free(lab)
         base = _keys_and_rootfs(lab, recipe, say)
         for one in lab.machines:
             inside.prepare(lab, one, base)
@@ -116,14 +116,16 @@ def _surroundings(lab: Lab, recipe: rootfs.Recipe) -> list[str]:
     return made + limits + network.up(lab, recipe)
 
 
-def _check_free(lab: Lab) -> None:
+def check_free(lab: Lab) -> None:
+    """The five take no name and no address of a server of the lab's cloud. LabError if one has it."""
     taken = {net["ip"]: server.name for server in kept.all_of(lab) for net in server.private_net}
+    names, hint = {server.name for server in kept.all_of(lab)}, "delete that server, or run `unterbau lab cloud down`"
     for one in lab.machines:
         if str(one.address) in taken:
-            raise LabError(
-                f"cannot make {one.name}: {taken[str(one.address)]} of the lab's cloud has its address {one.address}; "
-                "delete that server, or take the cloud away with `unterbau lab cloud down`"
-            )
+            other = taken[str(one.address)]
+            raise LabError(f"cannot make {one.name}: {other} of the lab's cloud has its address {one.address}; {hint}")
+        if one.name in names:
+            raise LabError(f"cannot make {one.name}: a server of the lab's cloud has its name; {hint}")
 
 
 def cloud_up(lab: Lab, say: Say) -> list[str]:

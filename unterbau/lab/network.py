@@ -21,7 +21,7 @@ HOSTS = Path("/etc/hosts")
 # Machines send each other their pods' packets as they are (routes, no tunnel): the bridge's own rules see them during a
 # delay. One that takes the way to this host instead is dropped by `forward`, as any other.
 _PODS = "10.42.0.0/16"
-# What the lab's cloud lets pass to an address that is nobody's, the metadata service's.
+# What the lab's cloud lets pass: to its metadata service, at an address that is nobody's, and to load balancers.
 PASSING_MARK = "0x75620001"
 
 
@@ -42,7 +42,7 @@ table {table} {{
     type filter hook input priority 0; policy accept;
     iifname != "{bridge}" accept
     ct state established,related accept
-    ct status dnat accept
+    meta mark {PASSING_MARK} accept
     ip saddr {lab.subnet} ip daddr {gateway} icmp type echo-request accept
     ip saddr {lab.subnet} ip daddr {gateway} tcp dport {PROXY_PORT} accept
     ip saddr {lab.subnet} ip daddr {gateway} reject with icmp type admin-prohibited

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from unterbau.lab.cloud import kept
+from unterbau.lab.cloud import balancing, kept
 from unterbau.lab.cloud.addresses import RESERVED
 from unterbau.lab.cloud.answer import Record
+from unterbau.lab.cloud.balancing import Front
 from unterbau.lab.cloud.kept import Kept
 from unterbau.lab.cloud.metadata import ADDRESS as METADATA
 from unterbau.lab.command import run, succeeds
@@ -25,8 +26,9 @@ def table(lab: Lab) -> str:
     return f"{lab.table}_cloud"
 
 
-def ruleset(lab: Lab, servers: Iterable[Kept]) -> str:
-    """The whole table for these servers, in place of the one before."""
+def ruleset(lab: Lab, servers: Iterable[Kept], balanced: Iterable[Front] = ()) -> str:
+    """The whole table for these servers, and for what load balancers listen on, in place of the one before."""
+    ways = sorted(f"ip daddr {address} tcp dport {port}" for address, port in balanced)
     public = [server for server in servers if server.public_ipv4]
     ports, name = kept.public_port(lab, 0).removesuffix("0") + "*", f"inet {table(lab)}"
     # Metadata is asked for at an address that is nobody's: marked before the lab's own table refuses it.
@@ -37,7 +39,7 @@ table {name} {{
   chain metadata {{
     type filter hook prerouting priority -170; policy accept;
     iifname {{ "{lab.bridge}", "{ports}" }} ip daddr {METADATA} tcp dport 80 meta mark set {PASSING_MARK}
-  }}
+{_lines(f'iifname "{lab.bridge}" {way} meta mark set {PASSING_MARK}' for way in ways)}  }}
   chain metadata_here {{
     type nat hook prerouting priority -100; policy accept;
     iifname {{ "{lab.bridge}", "{ports}" }} ip daddr {METADATA} tcp dport 80 dnat ip to {lab.gateway}:{METADATA_PORT}
@@ -55,7 +57,7 @@ table {name} {{
     ct state established,related accept
     ct status dnat accept
     ip daddr {RESERVED} icmp type echo-request accept
-    reject with icmp type admin-prohibited
+{_lines(f"{way} accept" for way in ways)}    reject with icmp type admin-prohibited
   }}
   chain forward {{
     type filter hook forward priority 10; policy accept;
@@ -114,7 +116,8 @@ def _what(rule: Record) -> str:
 
 def apply(lab: Lab) -> None:
     """Have exactly the rules of the servers that this host keeps, from one moment to the next."""
-    run("nft", "-f", "-", stdin=ruleset(lab, kept.all_of(lab)))
+    balanced = [front for record in balancing.kept(lab) for front in balancing.fronts(record)]
+    run("nft", "-f", "-", stdin=ruleset(lab, kept.all_of(lab), balanced))
 
 
 def is_on(lab: Lab) -> bool:

@@ -16,14 +16,14 @@ from pathlib import Path
 
 from unterbau.lab import drive, faults, inside
 from unterbau.lab import machine as machines
-from unterbau.lab.cloud import cloud_config, filtering, kept, wiring
+from unterbau.lab.cloud import balancing, cloud_config, filtering, kept, wiring
 from unterbau.lab.cloud.answer import Record
+from unterbau.lab.cloud.balancing import Balancers
 from unterbau.lab.cloud.kept import Kept
 from unterbau.lab.cloud.machines import Health, How, Machine, MachineError
 from unterbau.lab.errors import LabError
-from unterbau.lab.layout import SSH_PORT, Lab
+from unterbau.lab.layout import Lab
 from unterbau.lab.layout import Machine as HostMachine
-from unterbau.lab.process import answers
 
 _STOPS_WITHIN_S = 240  # in order: services take their leave first, as in a reboot
 _BEGINS_WITHIN_S = 60
@@ -37,6 +37,8 @@ class NspawnMachines:
         self._rootfs = rootfs
         self._locks: dict[int, threading.RLock] = defaultdict(threading.RLock)
         self._filter = threading.Lock()
+        self._served = threading.Lock()
+        self._balancers = Balancers(lab)
 
     def create(self, machine: Machine) -> None:
         """A disk with the image on it; does not boot."""
@@ -44,6 +46,7 @@ class NspawnMachines:
             if not machine.image.startswith("debian-"):
                 raise MachineError(f"cannot create {machine.name} from {machine.image}: the lab has Debian only")
             server = kept.of(machine, on=False)
+            check(self._lab, server)
             who = cloud_config.identity(machine.name, machine.public_keys, machine.user_data)
             inside.prepare(self._lab, kept.host_machine(self._lab, server), self._rootfs, who)
             self._keep(server)
@@ -78,24 +81,43 @@ class NspawnMachines:
             if before is None:
                 return
             server = kept.of(machine, on=before.on)
-            self._check_networks(server)
+            check(self._lab, server)
             self._keep(server)
             leader = machines.leader(self._lab, kept.host_machine(self._lab, server))
             if leader is not None:
                 wiring.replug(self._lab, server, leader)
 
     def balance(self, load_balancer: Record) -> None:
-        """Nothing serves for it."""
+        """Serve as this load balancer says."""
+        with self._balancing():
+            balancing.keep(self._lab, load_balancer)
 
     def unbalance(self, load_balancer: int) -> None:
-        """Nothing served for it."""
+        """That load balancer serves no more."""
+        with self._balancing():
+            (balancing.folder(self._lab) / f"{load_balancer}.json").unlink(missing_ok=True)
 
-    def health(self, server: int, port: int) -> Health:  # noqa: ARG002  # nothing checks yet
-        """Nothing checks it."""
-        return "unknown"
+    def health(self, server: int, port: int) -> Health:
+        """What a load balancer last found, at any address of the server."""
+        found = kept.read(self._lab, server)
+        places = [] if found is None else [*(net["ip"] for net in found.private_net), found.public_ipv4 or ""]
+        healths: list[Health] = [self._balancers.health(place, port) for place in places]
+        return next((one for one in healths if one != "unknown"), "unknown")
+
+    @contextmanager
+    def _balancing(self) -> Iterator[None]:
+        with self._served:
+            try:
+                yield
+                self._apply_filter()
+                self._balancers.refresh()
+            except LabError as error:
+                raise MachineError(str(error)) from error
 
     def revive(self) -> list[str]:
-        """Boot those that should run and do not, as after a restart of this host; their names."""
+        """Balance again, and boot those that should run and do not, as after a restart of this host; their names."""
+        with self._balancing():
+            pass
         dead = [server for server in kept.all_of(self._lab) if server.on and not runs(self._lab, server)]
         for server in dead:
             with self._at_work(server.id):
@@ -124,18 +146,6 @@ class NspawnMachines:
     def _apply_filter(self) -> None:
         with self._filter:  # the last to write has read what all have kept
             filtering.apply(self._lab)
-
-    def _check_networks(self, server: Kept) -> None:
-        taken = {one.address: one.name for one in self._lab.machines if one.complete.exists()}
-        for net in server.private_net:
-            address = IPv4Address(net["ip"])
-            if address not in self._lab.subnet or address == self._lab.gateway:
-                raise LabError(
-                    f"cannot give {server.name} the address {address}: the lab's private network is "
-                    f"{self._lab.subnet}, without {self._lab.gateway}; declare the network and its subnet so"
-                )
-            if address in taken:
-                raise LabError(f"cannot give {server.name} the address {address}: {taken[address]} of the lab has it")
 
     def _on(self, server: Kept) -> None:
         self._keep(replace(server, on=True))
@@ -181,6 +191,23 @@ class NspawnMachines:
             time.sleep(0.05)
 
 
+def check(lab: Lab, server: Kept) -> None:
+    """A server is in the lab's network, and takes no name and no address of the five. LabError if it would."""
+    five = [one for one in lab.machines if one.complete.exists()]
+    if server.name in {one.name for one in five}:
+        raise LabError(f"cannot make {server.name}: a machine of the lab is called so; choose another name")
+    taken = {one.address: one.name for one in five}
+    for net in server.private_net:
+        address = IPv4Address(net["ip"])
+        if address not in lab.subnet or address == lab.gateway:
+            raise LabError(
+                f"cannot give {server.name} the address {address}: the lab's private network is {lab.subnet}, "
+                f"without {lab.gateway}; declare the network and its subnet so"
+            )
+        if address in taken:
+            raise LabError(f"cannot give {server.name} the address {address}: {taken[address]} of the lab has it")
+
+
 def runs(lab: Lab, server: Kept) -> bool:
     """Whether a server's machine runs, with who boots it again after a reboot."""
     return machines.supervised(lab, kept.host_machine(lab, server))
@@ -214,8 +241,3 @@ def remove(lab: Lab, server: int) -> None:
     stop(lab, one)
     kept.forget(lab, server)
     shutil.rmtree(one.directory, ignore_errors=True)
-
-
-def answers_ssh(one: HostMachine, timeout_s: float) -> bool:
-    """Whether someone accepts a connection on its SSH port."""
-    return answers(str(one.address), SSH_PORT, timeout_s)

@@ -8,7 +8,6 @@ import threading
 from contextlib import ExitStack
 from pathlib import Path
 
-from unterbau.lab.cloud import filtering
 from unterbau.lab.cloud.api import CloudApi
 from unterbau.lab.cloud.http_face import listening, respond_as_admin, respond_as_api, respond_as_metadata, working
 from unterbau.lab.cloud.nspawn import NspawnMachines
@@ -23,7 +22,6 @@ def serve(lab: Lab, rootfs: Path) -> None:
     machines = NspawnMachines(lab, rootfs)
     api = CloudApi((lab.cloud / "token").read_text(), machines, lab.cloud / "state.json")
     api.project.public_ipv4 = lab.public
-    filtering.apply(lab)
     machines.revive()
     with ExitStack() as stack:
         stack.enter_context(working(api))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import unterbau
 from unterbau.lab.cgroup import Group
-from unterbau.lab.cloud import filtering, kept, nspawn
+from unterbau.lab.cloud import balancing, filtering, kept, nspawn
 from unterbau.lab.errors import LabError
 from unterbau.lab.layout import CLOUD_PORT, Lab
 from unterbau.lab.process import answers, start
@@ -113,6 +113,7 @@ def down(lab: Lab) -> bool:
     filtering.remove(lab)
     if there(lab):
         shutil.rmtree(lab.cloud)
+    balancing.unplace(lab)
     return was_there
 
 
