@@ -95,6 +95,11 @@ def changes(document: dict[str, Any]) -> set[tuple[str, str]]:
     return {(change["host"], part["subject"]) for change in document["changes"] for part in change["changes"]}
 
 
+def pins(lab: Lab) -> Path:
+    """Where the host keys of a lab's machines are pinned: by its cloud's project, if they come from there."""
+    return lab.cloud / "known_hosts" if everyone.are_of_the_cloud(lab) else lab.known_hosts
+
+
 def shell(lab: Lab, node: str, *command: str) -> list[str]:
     """The command that `unterbau lab shell NODE -- COMMAND` runs."""
     return ssh.command(lab, everyone.machine(lab, node), *map(shlex.quote, command))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.commands import ADDRESS, changes, on, plan, settled, unterbau
+from tests.lab.commands import ADDRESS, changes, on, pins, plan, settled, unterbau
 from unterbau.lab.layout import Lab
 
 pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("on_the_ground")]
@@ -115,7 +115,7 @@ def ssh(lab: Lab, user: str, *arguments: str, key: Path | None = None) -> subpro
         "BatchMode=yes",
         "IdentitiesOnly=yes",
         "StrictHostKeyChecking=yes",
-        f"UserKnownHostsFile={lab.known_hosts}",
+        f"UserKnownHostsFile={pins(lab)}",
     )
     flags = [part for option in options for part in ("-o", option)]
     return subprocess.run(

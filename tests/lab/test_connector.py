@@ -16,7 +16,7 @@ from typing import Any
 import paramiko
 import pytest
 
-from tests.lab.commands import ADDRESS, LIMIT_S, Running, changes, checkouts, on, settled, unterbau
+from tests.lab.commands import ADDRESS, LIMIT_S, Running, changes, checkouts, on, pins, settled, unterbau
 from tests.unit.test_prefetch_on_node import SAYS
 from unterbau.connectors import prefetch
 from unterbau.connectors.prefetch import Prefetch
@@ -24,7 +24,7 @@ from unterbau.lab.layout import Lab
 
 pytestmark = pytest.mark.lab
 
-PINNED = "/var/lib/unterbau/lab/ssh/known_hosts"
+PINNED = "/var/lib/unterbau/lab/cloud/known_hosts"
 
 
 @pytest.fixture
@@ -40,12 +40,12 @@ def known_hosts(tmp_path: Path) -> Path:
 
 
 def lines_of(lab: Lab) -> list[str]:
-    return lab.known_hosts.read_text().splitlines()
+    return pins(lab).read_text().splitlines()
 
 
 def swapped(lab: Lab) -> str:
     """The right keys but for srv-1, which is pinned to the key of srv-2."""
-    key_of = {line.split(" ", 1)[0].split(",")[1]: line.split(" ", 1)[1] for line in lines_of(lab)}
+    key_of = {line.split(" ", 1)[0].split(",")[0]: line.split(" ", 1)[1] for line in lines_of(lab)}
     return "".join(f"{ADDRESS[name]},{name} {key_of['srv-2' if name == 'srv-1' else name]}\n" for name in key_of)
 
 
@@ -190,7 +190,7 @@ def test_read_ahead_on_a_node_a_command_says_what_it_says_alone(
     monkeypatch.setattr(prefetch, "PATIENCE_S", PATIENCE_S)
     lines = [f"{sudo}sh -c {shlex.quote(text)}" for sudo in ("", "sudo -H -n ") for text in SAYS]
     with paramiko.SSHClient() as client:
-        client.load_host_keys(str(lab.known_hosts))
+        client.load_host_keys(str(pins(lab)))
         client.connect(ADDRESS["wrk-1"], username=user, key_filename=str(lab.key), look_for_keys=False)
         transport = client.get_transport()
         assert transport

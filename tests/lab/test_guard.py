@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.commands import ADDRESS, ROOT, changes, checkouts, converge, on, plan, settled, unterbau
+from tests.lab.commands import ADDRESS, ROOT, changes, checkouts, converge, on, pins, plan, settled, unterbau
 from unterbau.lab.layout import Lab
 
 pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("on_the_ground")]
@@ -71,7 +71,7 @@ def apply(folder: Path, deploy: str, node: str) -> subprocess.CompletedProcess[s
 
 def logs_in(lab: Lab, node: str) -> bool:
     """Whether a bare new login gets in, within 2 s."""
-    options = ("BatchMode=yes", "ConnectTimeout=2", "IdentitiesOnly=yes", f"UserKnownHostsFile={lab.known_hosts}")
+    options = ("BatchMode=yes", "ConnectTimeout=2", "IdentitiesOnly=yes", f"UserKnownHostsFile={pins(lab)}")
     flags = [part for option in options for part in ("-o", option)]
     command = ["ssh", "-F", "none", "-i", str(lab.key), *flags, f"root@{ADDRESS[node]}", "true"]
     return subprocess.run(command, capture_output=True, timeout=60, check=False).returncode == 0

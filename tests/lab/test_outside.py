@@ -9,7 +9,7 @@ import pytest
 import testinfra
 from testinfra.host import Host
 
-from tests.lab.commands import ADDRESS, ROOT
+from tests.lab.commands import ADDRESS, ROOT, pins
 from unterbau.declaration import Kernel, load
 from unterbau.lab.layout import Lab
 
@@ -38,7 +38,7 @@ def reach(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Reach:
 
 
 def strict(lab: Lab) -> str:
-    return f"-F none -o UserKnownHostsFile={lab.known_hosts} -o StrictHostKeyChecking=yes -o BatchMode=yes"
+    return f"-F none -o UserKnownHostsFile={pins(lab)} -o StrictHostKeyChecking=yes -o BatchMode=yes"
 
 
 @pytest.fixture(scope="module")
