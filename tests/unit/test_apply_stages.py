@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from unterbau.plan import cli
+from unterbau.plan import cli, run
 from unterbau.plan.model import Plan, Problem
 from unterbau.plan.report import FAILED, Report
 
@@ -28,9 +28,9 @@ def test_a_second_stage_that_fails_does_not_hide_the_first(
     def planned(*_: Any, **__: Any) -> Iterator[tuple[Any, Plan]]:
         yield None, next(plans)
 
-    monkeypatch.setattr(cli.engine, "planned", planned)
+    monkeypatch.setattr(run, "planned", planned)
     monkeypatch.setattr(cli, "Run", lambda _session, plan, _tell: SimpleNamespace(plan=plan))
-    monkeypatch.setattr(cli.engine, "execute", lambda run, *_: Report(run.plan, (), (), None, False, ()))
+    monkeypatch.setattr(run, "execute", lambda one, *_: Report(one.plan, (), (), None, False, ()))
     interrupts: Any = SimpleNamespace(run=None)
     environment: Any = None
     applying = cli.Applying(environment, (), None, interrupts, ask=False, as_json=as_json)
