@@ -53,6 +53,7 @@ def withdrawals() -> None:
         cluster=_project().cluster,
         deletions=_deletions(),
         nodes={one.data.node.name: host.state.is_host_in_limit(one) for one in inventory if one.data.get("leaving")},
+        whole=all(host.state.is_host_in_limit(one) for one in inventory if one.data.get("node")),
         name="what is left over",
     )
 

@@ -1,4 +1,4 @@
-"""Gates before a server is deleted: its node has left the clusters that it was part of, in this run or before."""
+"""Before a server is deleted: its node has left the clusters that it was part of, in this run or before."""
 
 from __future__ import annotations
 
@@ -11,24 +11,22 @@ from pyinfra.api.host import Host
 from pyinfra.api.state import State
 
 from facts.k3s_departed import Traces
-from operations.config_file import Commands
-from unterbau import changes
 from unterbau.domain.unknown import Unknown
 
-RULE = "who is deleted has left its cluster"
+LATER = "who is deleted leaves its cluster first"
 
 
-def nodes_in_the_run(servers: Iterable[str], nodes: Mapping[str, bool]) -> Commands:
-    """The rule that nobody is deleted whose node this run passes over: it would go without having left.
+def waiting(servers: Iterable[str], nodes: Mapping[str, bool], *, whole: bool) -> list[str]:
+    """Those of the servers that this run does not delete: it passes over whoever could say that they have left.
+
+    A run passes over nodes by its limit, or because the cloud comes first, as long as a machine is missing.
 
     Args:
-        servers: names of those that will be deleted.
-        nodes: {a server that is a node: whether this run includes it}.
+        servers: names of those that may be deleted.
+        nodes: {a server that is a node and leaves: whether this run includes it}.
+        whole: whether the run has all nodes: of a server that is none, off or without an address, the others tell.
     """
-    if passed_over := [name for name in servers if nodes.get(name) is False]:
-        names = ", ".join(passed_over)
-        said = f"{names}: outside of this run's limit; plan without --limit, so that they leave first"
-        yield from changes.rule(RULE, passed=False, arithmetic=said)
+    return [name for name in servers if not nodes.get(name, whole)]
 
 
 def has_left(server: str) -> FunctionCommand:
@@ -55,8 +53,6 @@ def _found(state: State, node: Host) -> str:
     """Why its node has not left; "" if it has."""
     if node not in state.active_hosts:
         return "its node failed in this run, or was left out of it"
-    if not node.data.get("k3s"):
-        return ""
     try:
         traces = node.get_fact(Traces)
     except (PyinfraError, OSError) as error:

@@ -15,7 +15,7 @@ from facts.hcloud_catalogue import Pricing
 from facts.hcloud_load_balancer import LoadBalancers
 from operations import hcloud_object as kinds
 from operations.config_file import Commands
-from operations.hcloud_departure import has_left, nodes_in_the_run
+from operations.hcloud_departure import LATER, has_left, waiting
 from operations.hcloud_firewall import resources, selectors
 from operations.hcloud_object import DELETIONS, Kind, act, by_name, call, protect
 from operations.owned import RULE
@@ -67,6 +67,7 @@ def exactly(
     cluster: str,
     deletions: Sequence[str] = (),
     nodes: Mapping[str, bool] | None = None,
+    whole: bool = True,
 ) -> Commands:
     """Nothing of ours is in the project but what is declared. After all that creates: it may stand on what goes.
 
@@ -75,6 +76,7 @@ def exactly(
         cluster: whose objects are looked at; those without its labels are nobody's affair here.
         deletions: "<kind>/<name>" of those that may be deleted, with all that is on them.
         nodes: {a server that is a node and leaves: whether this run includes it}.
+        whole: whether this run has all nodes of the inventory. As long as a server waits for such a one, nothing goes.
     """
     left = []
     pricing: Any = host.get_fact(Pricing)
@@ -90,6 +92,11 @@ def exactly(
             for name, one in sorted(by_name(found).items())
             if ours(one["labels"], cluster) and name not in declared.get(kind.path, ())
         ]
+    servers = [str(one.found["name"]) for one in left if one.kind is kinds.SERVER and one.name in deletions]
+    if later := waiting(servers, nodes or {}, whole=whole):
+        told = f"{', '.join(later)}: not in this run, which has not all nodes; nothing is deleted before a whole one"
+        changes.remark(LATER, told)
+        left = [one for one in left if one.name not in deletions]
     yield from _withdrawn(left, deletions, nodes or {})
 
 
@@ -108,7 +115,6 @@ def _withdrawn(left: Sequence[_Left], deletions: Sequence[str], nodes: Mapping[s
             f"{one.kind.name} {one.found['name']}", f"present, {one.goes}" if one.goes else "present", None
         )
     servers = [str(one.found["name"]) for one in allowed if one.kind is kinds.SERVER]
-    yield from nodes_in_the_run(servers, nodes)
     for server in (name for name in servers if name in nodes):
         yield has_left(server)
     for one in allowed:

@@ -99,6 +99,16 @@ def test_what_is_not_there_says_so(environment: Environment, monkeypatch: pytest
     }
 
 
+def test_one_that_was_taken_out_of_its_network_is_the_cloud_s_affair_first(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody can enter it, so a plan with it would be incomplete for ever, and the cloud never converged."""
+    assert environment.nodes
+    out = {**DECLARED[4], "private_net": []}
+    assert found(monkeypatch, [*DECLARED[:4], out])["demo-workers-2"][0]["cloud_state"] == "unattached"
+    assert staged(inventory(a="running", b="unattached")) == (["store", "cloud"], ("a", "b"))
+
+
 def test_a_project_that_cannot_be_asked_is_no_empty_one(
     environment: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:

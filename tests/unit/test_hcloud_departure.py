@@ -9,29 +9,23 @@ from typing import Any
 import pytest
 from pyinfra.api.exceptions import PyinfraError
 
-from operations.hcloud_departure import RULE, has_left, nodes_in_the_run
-from unterbau import changes
+from operations.hcloud_departure import has_left, waiting
 from unterbau.domain.unknown import UNKNOWN
 
 CLEAN = {"active": {"k3s.service": "inactive", "k3s-agent.service": "failed"}, "paths": [], "mounts": []}
 
 
-def refusals(nodes: dict[str, bool]) -> list[str]:
-    with changes.recording() as record:
-        list(nodes_in_the_run(["wrk-3", "wrk-4"], nodes))
-    assert {rule.name for rule in record.rules} <= {RULE}
-    return [rule.arithmetic for rule in record.rules if not rule.passed]
-
-
 @pytest.mark.parametrize("nodes", [{}, {"wrk-3": True}, {"wrk-3": True, "wrk-4": True, "wrk-1": False}])
-def test_a_run_with_all_of_them_passes(nodes: dict[str, bool]) -> None:
-    assert refusals(nodes) == []
+def test_nobody_waits_in_a_run_with_all_of_them(nodes: dict[str, bool]) -> None:
+    assert waiting(["wrk-3", "wrk-4"], nodes, whole=True) == []
 
 
 def test_a_node_outside_of_the_limit_is_not_deleted() -> None:
-    assert refusals({"wrk-3": True, "wrk-4": False}) == [
-        "wrk-4: outside of this run's limit; plan without --limit, so that they leave first"
-    ]
+    assert waiting(["wrk-3", "wrk-4"], {"wrk-3": True, "wrk-4": False}, whole=False) == ["wrk-4"]
+
+
+def test_a_server_that_is_no_node_any_more_waits_for_a_run_that_asks_its_cluster() -> None:
+    assert waiting(["wrk-3", "wrk-4"], {"wrk-3": True}, whole=False) == ["wrk-4"]
 
 
 class Node:
@@ -57,7 +51,7 @@ def left(caplog: pytest.LogCaptureFixture, *nodes: Node, active: bool = True) ->
     return done, caplog.text
 
 
-@pytest.mark.parametrize("node", [Node(), Node({}, k3s=None)])
+@pytest.mark.parametrize("node", [Node(), Node(k3s=None)])
 def test_one_that_has_left_may_go(caplog: pytest.LogCaptureFixture, node: Node) -> None:
     assert left(caplog, node)[0]
 
@@ -77,6 +71,11 @@ def test_one_that_has_not_left_stays(caplog: pytest.LogCaptureFixture, traces: A
     done, told = left(caplog, Node(traces))
     assert not done
     assert f"cannot delete server wrk-3: {said}" in told
+
+
+def test_what_is_on_a_node_counts_and_not_what_its_groups_declare(caplog: pytest.LogCaptureFixture) -> None:
+    """One that leaves is in no group: what is declared for the group of the servers is not its data any more."""
+    assert not left(caplog, Node({**CLEAN, "active": {"k3s.service": "active"}}, k3s=None))[0]
 
 
 def test_one_whose_node_failed_stays(caplog: pytest.LogCaptureFixture) -> None:

@@ -3,7 +3,8 @@
 Which there are to be is declared, with their names, addresses and groups; the project's API says which there are. The
 data of each tell what the run has to know:
 
-    cloud_state   the server's status, or "absent"; not there if the project could not be asked
+    cloud_state   the server's status, "absent", or "unattached" for one that runs without its address; not there if the
+                  project could not be asked
     leaving       True for one that no pool declares any more and that may be deleted: it leaves its clusters first
 
 One that no pool declares and that may not be deleted stays in the groups that its labels name, as if it were declared.
@@ -25,7 +26,7 @@ from unterbau.declaration.node import Node, hosts
 from unterbau.domain.cloud_labels import groups_of, ours
 from unterbau.secrets.known_hosts import first_keys
 
-ABSENT, RUNNING = "absent", "running"
+ABSENT, RUNNING, UNATTACHED = "absent", "running", "unattached"
 STATE, LEAVING = "cloud_state", "leaving"
 BOOTS_WITHIN_S = 300  # from an image to sshd; a large type takes a minute
 NamesData = Iterator[tuple[str, dict[str, Any], list[str]]]
@@ -51,10 +52,18 @@ class NodesConnector(NodeConnector):
         there = {one["name"]: one for one in listed if ours(one["labels"], project.cluster)}
         nodes = [(one.node, one.pool) for owner, one in environment.pool_nodes if owner.name == name]
         for node, pool in nodes:
-            state = {STATE: there.get(node.name, {}).get("status", ABSENT)} if known else {}
+            state = {STATE: _state(node, there.get(node.name))} if known else {}
             yield _entry(node, state, list(pool.groups_of(node.name)))
         for surplus in sorted(there.keys() - {node.name for node, _ in nodes}):
             yield from _surplus(environment, name, there[surplus])
+
+
+def _state(node: Node, server: Mapping[str, Any] | None) -> str:
+    """One that runs without its address cannot be entered before the cloud has given it that again."""
+    if server is None:
+        return ABSENT
+    attached = str(node.address) in (net["ip"] for net in server["private_net"])
+    return UNATTACHED if server["status"] == RUNNING and not attached else str(server["status"])
 
 
 def _entry(node: Node, data: Mapping[str, Any], groups: list[str]) -> tuple[str, dict[str, Any], list[str]]:

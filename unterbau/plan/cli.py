@@ -127,6 +127,7 @@ class Applying:
     ask: bool
     as_json: bool
     _earlier: list[dict[str, Any]] = field(default_factory=list)
+    _done_before: bool = False  # an earlier stage has changed the cloud
 
     def all_stages(self) -> int:
         """The exit code."""
@@ -136,8 +137,14 @@ class Applying:
         if self.agreed is not None:
             _tell(f"the cloud is as agreed; {len(later)} hosts could not be planned before: make their plan now")
             return CHANGES
+        self._done_before = True
         code, _ = self._stage(later)
         return code
+
+    @property
+    def _untouched(self) -> str:
+        """What is true if this stage is not carried out."""
+        return "nothing more was changed than the cloud before" if self._done_before else "nothing was changed"
 
     def _stage(self, made: tuple[str, ...]) -> tuple[int, tuple[str, ...]]:
         """(exit code, hosts that wait for what was done); `made`: those that waited for the stage before."""
@@ -156,19 +163,25 @@ class Applying:
             return self._not_agreed(self.agreed, found)
         code = engine.exit_code_of(found)
         if not self.as_json or code in {FAILED, REFUSED}:
-            click.echo(found.to_json() if self.as_json else plan_text(found), nl=False)
+            self._show_plan(found)
         if code in {FAILED, REFUSED}:
-            _tell("nothing was changed: the plan is incomplete or refused")
+            _tell(f"{self._untouched}: the plan is incomplete or refused")
             return code
         if self.ask and code == CHANGES:
             if self.as_json:
                 _tell(plan_text(found))
-            _ask()
+            _ask(self._untouched)
         self.interrupts.run = run
         report = engine.execute(run, Path.cwd(), _tell)
         self.interrupts.run = None  # another stage may follow, which is not being executed yet
         self._show(report)
         return report.exit_code
+
+    def _show_plan(self, found: Plan) -> None:
+        if self.as_json and self._earlier:  # of a stage before, which was carried out
+            _echo_json({**json.loads(found.to_json()), "earlier_stages": self._earlier})
+        else:
+            click.echo(found.to_json() if self.as_json else plan_text(found), nl=False)
 
     def _not_agreed(self, agreed: Plan, found: Plan) -> int:
         difference = engine.difference(agreed, found)
@@ -187,10 +200,10 @@ class Applying:
             _echo_json({**report.to_json(), **({"earlier_stages": self._earlier} if self._earlier else {})})
 
 
-def _ask() -> None:
+def _ask(otherwise: str) -> None:
     if not sys.stdin.isatty():
         raise SessionError("cannot ask whether to apply: no terminal; use -y, or a plan file")
     click.echo("apply this plan? [y/N] ", nl=False, err=True)
     select.select([sys.stdin], [], [])  # cooperative: locks are held and interrupts heard while somebody thinks
     if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
-        raise SessionError("not applied: the answer was not yes; nothing was changed")
+        raise SessionError(f"not applied: the answer was not yes; {otherwise}")
