@@ -18,6 +18,8 @@ from unterbau import changes
 from unterbau.domain.unknown import Unknown
 
 BY_LABELS = "label_selector"
+# Defaults that a request must name all the same. Source: Hetzner Cloud API, LoadBalancerServiceHTTPConfig.
+HTTP = {"cookie_name": "HCLBSTICKY", "cookie_lifetime": 300, "timeout_idle": 50, "sticky_sessions": False}
 
 
 @dataclass(frozen=True)
@@ -93,10 +95,18 @@ def _create(one: LoadBalancer) -> dict[str, Any]:
         "location": one.location,
         "algorithm": {"type": one.algorithm},
         "public_interface": one.public,
-        "services": [dict(service) for service in one.services],
+        "services": [_sent(service) for service in one.services],
         "targets": [_target(one, selector) for selector in one.selectors],
         **({"network": one.network} if one.network else {}),
     }
+
+
+def _sent(service: Mapping[str, Any]) -> dict[str, Any]:
+    """A service with what a request must name though nobody declares it; how the API answers that is not compared."""
+    check = service["health_check"]
+    asked = {"http": {"domain": None, **check["http"]}} if "http" in check else {}
+    served = {"http": {**HTTP, **service.get("http", {})}} if service["protocol"] == "http" else {}
+    return {**service, **served, "health_check": {**check, **asked}}
 
 
 def _target(one: LoadBalancer, selector: str) -> dict[str, Any]:
@@ -148,9 +158,9 @@ def _service_calls(one: LoadBalancer, found: Mapping[str, Any]) -> list[StringCo
     now = {service["listen_port"]: service for service in found["services"]}
     wanted = {service["listen_port"]: service for service in one.services}
     gone = [_act(one, "delete_service", {"listen_port": port}) for port in sorted(now.keys() - wanted.keys())]
-    new = [_act(one, "add_service", wanted[port]) for port in sorted(wanted.keys() - now.keys())]
+    new = [_act(one, "add_service", _sent(wanted[port])) for port in sorted(wanted.keys() - now.keys())]
     other = [
-        _act(one, "update_service", wanted[port])
+        _act(one, "update_service", _sent(wanted[port]))
         for port in sorted(wanted.keys() & now.keys())
         if _part(now[port], wanted[port]) != wanted[port]
     ]

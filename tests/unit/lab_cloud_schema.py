@@ -68,7 +68,7 @@ SERVER_TYPE = {
 }  # fmt: skip
 LOAD_BALANCER_TYPE = {
     "id": int, "name": str, "description": str, "max_connections": int, "max_services": int, "max_targets": int,
-    "max_assigned_certificates": int, "deprecated": Null(TIME), "prices": PRICES,
+    "max_assigned_certificates": int, "deprecated": Null(TIME), "deprecation": DEPRECATION, "prices": PRICES,
 }  # fmt: skip
 IMAGE = {
     **COMMON, "description": str, "type": one_of("system", "snapshot", "backup", "app"),
@@ -125,13 +125,14 @@ FLOATING_IP = {
     **COMMON, "ip": str, "type": IP_TYPE, "home_location": LOCATION, "server": Null(int), "description": Null(str),
     "blocked": bool, "dns_ptr": [DNS], "protection": PROTECTION,
 }  # fmt: skip
+BALANCER_IP = {"id": Null(int), "ip": Null(str), "blocked": bool, "dns_ptr": Null(str)}
+TARGET_SERVER = {"id": int, "ip": str}
 HEALTH = [{"listen_port": int, "status": one_of("healthy", "unhealthy", "unknown")}]
 LOAD_BALANCER = {
     **COMMON, "load_balancer_type": LOAD_BALANCER_TYPE, "location": LOCATION, "protection": PROTECTION,
     "algorithm": {"type": one_of("round_robin", "least_connections")},
     "public_net": {
-        "enabled": bool, "ipv4": {"ip": Null(str), "dns_ptr": Null(str)},
-        "ipv6": {"ip": Null(str), "dns_ptr": Null(str)},
+        "enabled": bool, "ipv4": BALANCER_IP, "ipv6": BALANCER_IP,
     },
     "private_net": [{"network": int, "ip": str}],
     "services": [{
@@ -148,10 +149,10 @@ LOAD_BALANCER = {
         }),
     }],
     "targets": [{
-        "type": one_of("server", "label_selector", "ip"), "server": Left(SERVER_ID), "ip": Left({"ip": str}),
+        "type": one_of("server", "label_selector", "ip"), "server": Left(TARGET_SERVER), "ip": Left({"ip": str}),
         "label_selector": Left({"selector": str}), "use_private_ip": Left(bool), "health_status": Left(HEALTH),
         "targets": Left([{
-            "type": one_of("server"), "server": SERVER_ID, "use_private_ip": bool, "health_status": HEALTH,
+            "type": one_of("server"), "server": TARGET_SERVER, "use_private_ip": bool, "health_status": HEALTH,
         }]),
     }],
     "outgoing_traffic": Null(int), "ingoing_traffic": Null(int), "included_traffic": int,

@@ -236,6 +236,14 @@ def test_a_half_created_server_is_not_bought_a_second_time(monkeypatch: pytest.M
     assert len(api.calls) == 1
 
 
+def test_an_action_without_parameters_has_no_body(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the API's description has it. Source: Hetzner Cloud API, poweron."""
+    answers = {**dict(pages("servers", [server(1, "a")])), "POST /servers/1/actions/poweron": [(201, {"action": None})]}
+    one, api = made(monkeypatch, answers)
+    assert ran(one, "POST servers/a/actions/poweron {}") == (True, {})
+    assert api.sent[-1].body is None
+
+
 @pytest.mark.parametrize("code", ["rate_limit_exceeded", "conflict", "locked"])
 def test_what_is_refused_for_now_is_asked_again(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     refusal = refused(code, "later", 429)

@@ -95,7 +95,7 @@ class Objects:
         wanted = self._numbers(body)
         if wanted.get("ip") in ("ipv4", "ipv6"):
             wanted["ip"] = self._address(self._read(kind, number), str(wanted["ip"]))
-        answer = self._write("POST", f"/{kind}/{number}/actions/{action}", wanted)
+        answer = self._write("POST", f"/{kind}/{number}/actions/{action}", wanted or None)  # {} is no body to send
         self._client.ended(f"{action} {kind}/{name}", answer)
 
     def deleted(self, kind: str, name: str) -> None:

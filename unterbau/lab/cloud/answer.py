@@ -11,10 +11,10 @@ Record = dict[str, Any]  # one JSON object
 
 # The status beside each code. Source: Hetzner Cloud API, "Errors"; the rest of the codes are 422.
 STATUS = {
-    "json_error": 400, "unauthorized": 401, "forbidden": 403, "token_readonly": 403, "protected": 403,
-    "resource_limit_exceeded": 403, "not_found": 404, "firewall_resource_not_found": 404, "uniqueness_error": 409,
-    "conflict": 409, "resource_unavailable": 412, "placement_error": 412, "locked": 423, "rate_limit_exceeded": 429,
-    "server_error": 500, "service_error": 500, "bad_gateway": 502, "unavailable": 503, "timeout": 504,
+    "json_error": 400, "unauthorized": 401, "token_readonly": 401, "forbidden": 403, "resource_limit_exceeded": 403,
+    "not_found": 404, "firewall_resource_not_found": 404, "uniqueness_error": 409, "conflict": 409,
+    "resource_unavailable": 412, "locked": 423, "protected": 423, "rate_limit_exceeded": 429,
+    "server_error": 500, "bad_gateway": 502, "unavailable": 503, "timeout": 504,
 }  # fmt: skip
 
 

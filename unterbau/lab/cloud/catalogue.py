@@ -106,6 +106,7 @@ def _load_balancer_type(name: str) -> Record:
     return {
         "id": number, "name": name, "description": name.upper(), "max_connections": connections,
         "max_services": services, "max_targets": targets, "max_assigned_certificates": 10, "deprecated": None,
+        "deprecation": None,
         "prices": _prices(monthly, _EVERYWHERE),
     }  # fmt: skip
 

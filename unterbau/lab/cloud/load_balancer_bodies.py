@@ -11,46 +11,63 @@ from unterbau.lab.cloud.bodies import Body, Chosen, IdOrName, Labels, LabelSelec
 Protocol = Literal["tcp", "http", "https"]
 
 
-class CheckHttp(Body):
+CookieName = Annotated[str, Field(min_length=1, max_length=100)]
+Lifetime = Annotated[int, Field(ge=30, le=86400)]
+Idle = Annotated[int, Field(ge=30, le=300)]
+
+
+class CheckHttpChanged(Body):
     """What a health check over HTTP asks for and expects."""
 
-    domain: str | None = None
-    path: str = "/"
-    response: str = ""
-    status_codes: list[str] = Field(default_factory=lambda: ["2??", "3??"])
+    domain: Annotated[str, Field(max_length=128)] | None = None
+    path: Annotated[str, Field(min_length=1, max_length=256)] = "/"
+    response: Annotated[str, Field(max_length=256)] = ""
+    status_codes: Annotated[list[str], Field(max_length=20)] = Field(default_factory=lambda: ["2??", "3??"])
     tls: bool = False
 
 
+class CheckHttp(CheckHttpChanged):
+    """Of a new service. Which host it asks for is said, if only as null: none."""
+
+    domain: Annotated[str, Field(max_length=128)] | None
+    path: Annotated[str, Field(min_length=1, max_length=256)]
+
+
 class CheckChanged(Body):
-    """A health check's new values: times in seconds."""
-
-    protocol: Literal["tcp", "http"] | None = None
-    port: Port | None = None
-    interval: Annotated[int, Field(ge=3, le=60)] | None = None
-    timeout: Annotated[int, Field(ge=1, le=60)] | None = None
-    retries: Annotated[int, Field(ge=0, le=5)] | None = None
-    http: CheckHttp | None = None
-
-
-class Check(CheckChanged):
-    """A whole health check."""
+    """A health check's new values, all of them: times in seconds."""
 
     protocol: Literal["tcp", "http"]
     port: Port
     interval: Annotated[int, Field(ge=3, le=60)]
     timeout: Annotated[int, Field(ge=1, le=60)]
-    retries: Annotated[int, Field(ge=0, le=5)]
+    retries: Annotated[int, Field(ge=1, le=5)]
+    http: CheckHttpChanged | None = None
 
 
-class Http(Body):
+class Check(CheckChanged):
+    """A new service's health check."""
+
+    http: CheckHttp | None = None
+
+
+class HttpChanged(Body):
     """How HTTP is served."""
 
-    cookie_name: str = "HCLBSTICKY"
-    cookie_lifetime: int = 300
+    cookie_name: CookieName = "HCLBSTICKY"
+    cookie_lifetime: Lifetime = 300
     certificates: list[int] = Field(default_factory=list)
     redirect_http: bool = False
     sticky_sessions: bool = False
-    timeout_idle: Annotated[int, Field(ge=30, le=300)] = 60
+    timeout_idle: Idle = 50
+
+
+class Http(HttpChanged):
+    """How a new service serves HTTP."""
+
+    cookie_name: CookieName
+    cookie_lifetime: Lifetime
+    sticky_sessions: bool
+    timeout_idle: Idle
 
 
 class ServiceChanged(Body):
@@ -61,7 +78,7 @@ class ServiceChanged(Body):
     destination_port: Port | None = None
     proxyprotocol: bool | None = None
     health_check: CheckChanged | None = None
-    http: Http | None = None
+    http: HttpChanged | None = None
 
 
 class Service(ServiceChanged):
@@ -71,6 +88,13 @@ class Service(ServiceChanged):
     destination_port: Port
     proxyprotocol: bool
     health_check: Check
+    http: Http | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> Service:
+        if self.http is None and self.protocol != "tcp":
+            raise ValueError(f"protocol {self.protocol} needs the field http")
+        return self
 
 
 class ServiceDeleted(Body):

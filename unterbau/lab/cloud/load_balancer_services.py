@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from unterbau.lab.cloud.answer import Record, invalid
-from unterbau.lab.cloud.load_balancer_bodies import CheckHttp, Http, Service, ServiceChanged
+from unterbau.lab.cloud.load_balancer_bodies import CheckHttpChanged, HttpChanged, Service, ServiceChanged
 
 
 def new_service(body: Service) -> Record:
     """A service, with the options of HTTP that it does not name."""
-    return merged({"http": Http().model_dump()} if body.protocol == "http" else {}, body)
+    return merged({"http": HttpChanged().model_dump()} if body.protocol == "http" else {}, body)
 
 
 def merged(service: Record, body: ServiceChanged) -> Record:
@@ -28,5 +28,5 @@ def merged(service: Record, body: ServiceChanged) -> Record:
 def _with_http_check(service: Record) -> Record:
     check = service["health_check"]
     if check["protocol"] == "http":
-        check["http"] = {**CheckHttp().model_dump(), **check.get("http", {})}
+        check["http"] = {**CheckHttpChanged().model_dump(), **check.get("http", {})}
     return service

@@ -251,7 +251,7 @@ def delete(call: Call, record: Record) -> Reply:
     """DELETE: refused while it is protected."""
     check_deletable(call, "load_balancers", record)
     effect = Effect("delete_balancer", {"number": record["id"]})
-    return started(call, "delete_load_balancer", effect, ("load_balancers", record["id"]), status=200)
+    return started(call, "delete_load_balancer", effect, ("load_balancers", record["id"]))
 
 
 LOAD_BALANCERS = Kind(

@@ -45,9 +45,7 @@ def balancer(project: Project, record: Record) -> Record:
 def _addresses(project: Project, record: Record, target: Record) -> list[str]:
     if target["type"] == "ip":
         return [target["ip"]["ip"]]
+    private = target["use_private_ip"]
     servers = relations.targets_of(project, target)
-    if not target["use_private_ip"]:
-        ips = (relations.primary_ip_of(project, server["id"], "ipv4") for server in servers)
-        return [ip["ip"] for ip in ips if ip is not None]
-    networks = {net["network"] for net in record["private_net"]}
-    return [net["ip"] for server in servers for net in server["private_net"] if net["network"] in networks]
+    found = (relations.reached_at(project, record, server, private=private) for server in servers)
+    return [address for address in found if address is not None]

@@ -89,6 +89,15 @@ def targets_of(project: Project, target: Record) -> list[Record]:
     return []
 
 
+def reached_at(project: Project, balancer: Record, server: Record, *, private: bool) -> str | None:
+    """Where a load balancer reaches a server, in its network or in public; None if it has no such address."""
+    if not private:
+        ip = primary_ip_of(project, server["id"], "ipv4")
+        return None if ip is None else ip["ip"]
+    networks = {net["network"] for net in balancer["private_net"]}
+    return next((net["ip"] for net in server["private_net"] if net["network"] in networks), None)
+
+
 def server_at(project: Project, address: str) -> Record | None:
     """The server that has an address, public or private; None if nobody has it."""
     for ip in project.all("primary_ips"):

@@ -119,26 +119,34 @@ def load_balancer(project: Project, record: Record) -> Record:
         "location": location(project, record["location"]),
         "public_net": {
             "enabled": record["public_interface"],
-            **{kind: {"ip": record[kind], "dns_ptr": record["dns_ptr"][kind]} for kind in ("ipv4", "ipv6")},
+            **{kind: _balancer_ip(record, kind) for kind in ("ipv4", "ipv6")},
         },
         "targets": [_target(project, record, target) for target in record["targets"]],
         "outgoing_traffic": 0, "ingoing_traffic": 0, "included_traffic": 20 * 1000**4,
     }  # fmt: skip
 
 
+def _balancer_ip(record: Record, kind: str) -> Record:
+    """Its id is null: the lab has no primary IPs of load balancers."""
+    return {"id": None, "ip": record[kind], "blocked": False, "dns_ptr": record["dns_ptr"][kind]}
+
+
 def _target(project: Project, balancer: Record, target: Record) -> Record:
     if target["type"] == "ip":  # nobody looks at machines outside of the lab
         health = [{"listen_port": one["listen_port"], "status": "unknown"} for one in balancer["services"]]
         return {**target, "health_status": health}
-    if target["type"] == "server":
-        return {**target, "health_status": _health(project, balancer, target["server"]["id"])}
-    use = target["use_private_ip"]
     chosen = [
-        {"type": "server", "server": {"id": one["id"]}, "use_private_ip": use,
-         "health_status": _health(project, balancer, one["id"])}
-        for one in relations.targets_of(project, target)
-    ]  # fmt: skip
-    return {**target, "targets": chosen}
+        _reached(project, balancer, one, target["use_private_ip"]) for one in relations.targets_of(project, target)
+    ]
+    return chosen[0] if target["type"] == "server" else {**target, "targets": chosen}
+
+
+def _reached(project: Project, balancer: Record, server: Record, private: bool) -> Record:
+    address = relations.reached_at(project, balancer, server, private=private)
+    return {
+        "type": "server", "server": {"id": server["id"], "ip": address or ""}, "use_private_ip": private,
+        "health_status": _health(project, balancer, server["id"]),
+    }  # fmt: skip
 
 
 def _health(project: Project, balancer: Record, number: int) -> list[Record]:
