@@ -9,6 +9,7 @@ from deploys import object_storage as storage
 from deploys.base import base
 from deploys.cloud import cloud, withdrawals
 from deploys.kubernetes import kubernetes
+from deploys.leaving import departure
 from deploys.object_storage_config import object_storage_config
 from deploys.object_storage_gateway import gateway, gateway_roots
 from deploys.pki import trust
@@ -82,6 +83,10 @@ if is_vault:
 layer.reached(name="layer etcd care")
 if k3s.is_server():
     etcd.care()
+
+layer.reached(name="layer departure")
+if is_node and host.data.get("leaving"):
+    departure()
 
 # Who leaves is out before anybody joins: a replacement under an old name would meet its own stale member.
 leaves = is_node and bool(host.data.get("k3s")) and k3s_removal.leaves()

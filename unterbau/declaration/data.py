@@ -115,7 +115,7 @@ _NODE = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")
 # A namespace is left out where the kind has none: Namespace/old.
 _KUBERNETES_DELETION = re.compile(r"[A-Z][A-Za-z0-9]*(/[a-z0-9-]+)?/[a-z0-9][a-z0-9.:-]*")
 _CLOUD_DELETION = re.compile(
-    r"(server|network|ssh-key|placement-group|firewall|load-balancer|volume|primary-ip|floating-ip)/[a-z0-9-]+"
+    r"(data|server|network|ssh-key|placement-group|firewall|load-balancer|volume|primary-ip|floating-ip)/[a-z0-9-]+"
     r"|(subnet|route)/[a-z0-9-]+/[0-9.]+/[0-9]+"
 )
 _S3_DELETION = re.compile(r"(bucket|policy|group|user|service-account)/[A-Za-z0-9._-]+")
