@@ -127,27 +127,37 @@ class Applying:
     ask: bool
     as_json: bool
     _earlier: list[dict[str, Any]] = field(default_factory=list)
-    _done_before: bool = False  # an earlier stage has changed the cloud
+    _done_before: str = ""  # what an earlier stage has changed
 
     def all_stages(self) -> int:
-        """The exit code."""
-        code, later = self._stage(())
-        if code != DONE or not later:
-            return code
-        if self.agreed is not None:
-            _tell(f"the cloud is as agreed; {len(later)} hosts could not be planned before: make their plan now")
-            return CHANGES
-        self._done_before = True
-        code, _ = self._stage(later)
+        """The exit code. What is made comes first; who was deleted is forgotten by the others last."""
+        code, plan = self._stage(())
+        if code == DONE and plan.later:
+            if self.agreed is not None:
+                return self._no_further(f"the cloud is as agreed; {len(plan.later)} hosts could not be planned before")
+            self._done_before = "the cloud"
+            code, plan = self._stage(plan.later)
+        if code == DONE and plan.departing:
+            if self.agreed is not None:
+                return self._no_further(f"{', '.join(plan.departing)} are gone as agreed; the others still know them")
+            self._done_before = "the nodes that left"
+            code, _ = self._stage(())
         return code
+
+    @staticmethod
+    def _no_further(why: str) -> int:
+        _tell(f"{why}: make their plan now")
+        return CHANGES
 
     @property
     def _untouched(self) -> str:
         """What is true if this stage is not carried out."""
-        return "nothing more was changed than the cloud before" if self._done_before else "nothing was changed"
+        if self._done_before:
+            return f"nothing more was changed than {self._done_before} before"
+        return "nothing was changed"
 
-    def _stage(self, made: tuple[str, ...]) -> tuple[int, tuple[str, ...]]:
-        """(exit code, hosts that wait for what was done); `made`: those that waited for the stage before."""
+    def _stage(self, made: tuple[str, ...]) -> tuple[int, Plan]:
+        """(exit code, what was planned); `made`: hosts that waited for the stage before."""
         run = engine.planned(self.environment, Path.cwd(), self.limit, _tell, lock=True, begun=made)
         with run as (session, found):
             if made and found.later:
@@ -155,7 +165,7 @@ class Applying:
                     f"cannot go on with {', '.join(found.later)}: their cloud was converged and a machine of theirs "
                     "still does not run; look at it in the project's console, then apply again"
                 )
-            return self._carried_out(Run(session, found, _tell_step)), found.later
+            return self._carried_out(Run(session, found, _tell_step)), found
 
     def _carried_out(self, run: Run) -> int:
         found = run.plan
@@ -194,7 +204,7 @@ class Applying:
         """As text at once; as JSON one document at the end, with the stage before in it."""
         if not self.as_json:
             click.echo(report_text(report))
-        elif report.plan.later and report.exit_code == DONE and self.agreed is None:
+        elif (report.plan.later or report.plan.departing) and report.exit_code == DONE and self.agreed is None:
             self._earlier.append(report.to_json())
         else:
             _echo_json({**report.to_json(), **({"earlier_stages": self._earlier} if self._earlier else {})})

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 
 from pyinfra.api.command import FileDownloadCommand, FileUploadCommand, FunctionCommand, PyinfraCommand, StringCommand
 from pyinfra.api.host import Host
 from pyinfra.api.state import State
 
 from unterbau import changes
+from unterbau.connectors.nodes import LEAVING
 from unterbau.plan.model import Plan, PlannedChange, Problem
 from unterbau.plan.safety import check
 from unterbau.plan.session import Session, SessionError
 from unterbau.secrets.hidden import redact
 
+WITHDRAWAL = "cloud withdrawal"  # the layer that deletes servers
 LAYER = "layer "  # how operations are called that only hold hosts together, see operations/layer.py
 
 
@@ -33,8 +36,15 @@ def make_plan(session: Session) -> Plan:
         unchanged=_unchanged(session, set(collected)),
         problems=_problems(session),
         later=session.later,
+        departing=_departing(session, collected.values()),
     )
     return check(plan, asked)
+
+
+def _departing(session: Session, planned: Iterable[PlannedChange]) -> tuple[str, ...]:
+    """Nodes that leave in this plan with their servers; none if the cloud deletes nothing now."""
+    deletes = any(change.layer == WITHDRAWAL for change in planned)
+    return tuple(host.name for host in session.ready if host.data.get(LEAVING)) if deletes else ()
 
 
 def _changes_of(

@@ -64,6 +64,7 @@ class Plan:
     problems: tuple[Problem, ...] = ()
     rules: tuple[Rule, ...] = ()
     later: tuple[str, ...] = ()  # hosts that are planned once what is planned here has been done
+    departing: tuple[str, ...] = ()  # hosts whose servers are deleted: what others know of them is planned after that
 
     def body(self) -> dict[str, Any]:
         """Everything but the digest, as JSON takes it."""
@@ -77,6 +78,7 @@ class Plan:
             "problems": [asdict(problem) for problem in self.problems],
             "rules": [asdict(rule) for rule in self.rules],
             **({"later": list(self.later)} if self.later else {}),
+            **({"departing": list(self.departing)} if self.departing else {}),
         }
 
     @property

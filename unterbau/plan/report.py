@@ -55,6 +55,8 @@ class Report:
         told = ", ".join(f"{counts[outcome]} {outcome}" for outcome in OUTCOMES if counts[outcome])
         if self.interrupted:
             return f"Interrupted: {told}. Apply again to go on."
+        if self.left is None and self.plan.departing:
+            return f"{told.capitalize()}. What others know of {', '.join(self.plan.departing)} comes next."
         if self.left is None:
             return f"{told.capitalize()}; no host was left to look at again."
         if self.left.changes or self.left.problems:

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from unterbau.connectors.nodes import LEAVING
 from unterbau.declaration import Environment, load
 from unterbau.plan.collect import make_plan
 from unterbau.plan.execute import Run
@@ -76,12 +75,15 @@ def difference(agreed: Plan, found: Plan) -> str:
 
 
 def execute(run: Run, root: Path, tell: Callable[[str], None]) -> Report:
-    """Carry out a plan, then look once more whether its hosts are now as declared."""
+    """Carry out a plan, then look once more whether its hosts are now as declared.
+
+    Not after one that deletes nodes: the others are as declared once they are told, which takes another plan.
+    """
     left, earlier, session = None, list[str](), run.session
     try:
         run.execute()
         interrupted = run.stopped
-        if run.plan.changes and session.ready and not interrupted:
+        if run.plan.changes and session.ready and not interrupted and not run.plan.departing:
             run.stop()  # nothing is left that an interrupt should wait for
             left = _look_again(session, root, tell, earlier)
     except KeyboardInterrupt:
@@ -95,7 +97,7 @@ def _look_again(session: Session, root: Path, tell: Callable[[str], None], earli
 
     On a busy host a service may look for seconds as if it were down, or be slow to answer.
     """
-    names = tuple(host.name for host in session.ready if not host.data.get(LEAVING))  # their servers are deleted
+    names = tuple(host.name for host in session.ready)
     tell("reading again what was changed")
     while True:
         with planned(session.environment, root, names, lambda _line: None, lock=False) as (_again, left):

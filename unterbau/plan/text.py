@@ -39,6 +39,8 @@ def _lines(plan: Plan) -> Iterator[str]:
         yield f"unchanged in {layer or 'no layer'}: {count}"
     if plan.later:
         yield f"(known after apply) {len(plan.later)} hosts, once their cloud is as planned: {', '.join(plan.later)}"
+    if plan.departing:
+        yield f"(known after apply) what others still know of {', '.join(plan.departing)}, once their servers are gone"
     yield summary(plan)
     yield f"digest {plan.digest}"
 
