@@ -80,7 +80,9 @@ IMAGE = {
 PLACEMENT_GROUP = {**COMMON, "type": one_of("spread"), "servers": [int]}
 SERVER = {
     **COMMON, "server_type": SERVER_TYPE, "location": LOCATION, "image": Null(IMAGE), "iso": Null(dict),
-    "status": one_of("running", "initializing", "starting", "stopping", "off", "deleting", "rebuilding", "unknown"),
+    "status": one_of(
+        "running", "initializing", "starting", "stopping", "off", "deleting", "migrating", "rebuilding", "unknown",
+    ),
     "public_net": {
         "ipv4": Null({"id": int, "ip": str, "blocked": bool, "dns_ptr": str}),
         "ipv6": Null({"id": int, "ip": str, "blocked": bool, "dns_ptr": [DNS]}),
