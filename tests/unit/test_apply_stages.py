@@ -1,4 +1,4 @@
-"""What an apply of two stages says when the second is not carried out: the first one was."""
+"""The stages of an apply: machines are made first, and who was deleted is forgotten last; each is told."""
 
 from __future__ import annotations
 
@@ -12,32 +12,69 @@ import pytest
 
 from unterbau.plan import cli, run
 from unterbau.plan.model import Plan, Problem
-from unterbau.plan.report import FAILED, Report
+from unterbau.plan.report import CHANGES, DONE, FAILED, Report
+from unterbau.plan.text import plan_text
 
 CLOUD = Plan("demo", hosts=("cloud",), later=("srv-1",))
 HOSTS = Plan("demo", hosts=("srv-1",), problems=(Problem("srv-1", "cannot connect"),))
 
 
-@pytest.mark.parametrize("as_json", [False, True])
-def test_a_second_stage_that_fails_does_not_hide_the_first(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], as_json: bool
-) -> None:
-    plans = iter((CLOUD, HOSTS))
+GONE = Plan("demo", hosts=("cloud", "srv-1", "wrk-3"), departing=("wrk-3",))
+FORGOTTEN = Plan("demo", hosts=("cloud", "srv-1"))
+
+
+def applied(
+    monkeypatch: pytest.MonkeyPatch, *plans: Plan, agreed: Plan | None = None, as_json: bool = False
+) -> tuple[int, list[tuple[str, ...]]]:
+    """(exit code, hosts that each stage waits for) of an apply whose stages have these plans."""
+    asked: list[tuple[str, ...]] = []
+    coming = iter(plans)
 
     @contextmanager
-    def planned(*_: Any, **__: Any) -> Iterator[tuple[Any, Plan]]:
-        yield None, next(plans)
+    def planned(*_: Any, begun: tuple[str, ...] = (), **__: Any) -> Iterator[tuple[Any, Plan]]:
+        asked.append(begun)
+        yield None, next(coming)
 
     monkeypatch.setattr(run, "planned", planned)
     monkeypatch.setattr(cli, "Run", lambda _session, plan, _tell: SimpleNamespace(plan=plan))
     monkeypatch.setattr(run, "execute", lambda one, *_: Report(one.plan, (), (), None, False, ()))
     interrupts: Any = SimpleNamespace(run=None)
     environment: Any = None
-    applying = cli.Applying(environment, (), None, interrupts, ask=False, as_json=as_json)
-    assert applying.all_stages() == FAILED
+    applying = cli.Applying(environment, (), agreed, interrupts, ask=False, as_json=as_json)
+    return applying.all_stages(), asked
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_second_stage_that_fails_does_not_hide_the_first(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], as_json: bool
+) -> None:
+    assert applied(monkeypatch, CLOUD, HOSTS, as_json=as_json) == (FAILED, [(), ("srv-1",)])
     said = capsys.readouterr()
     assert "nothing more was changed than the cloud before: the plan is incomplete" in said.err
     if as_json:
         document = json.loads(said.out)
         assert document["hosts"] == ["srv-1"]
         assert [stage["digest"] for stage in document["earlier_stages"]] == [CLOUD.digest]
+
+
+def test_who_was_deleted_is_forgotten_by_the_others(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert applied(monkeypatch, GONE, FORGOTTEN, as_json=True) == (DONE, [(), ()])
+    document = json.loads(capsys.readouterr().out)
+    assert document["digest"] == FORGOTTEN.digest
+    assert [stage["digest"] for stage in document["earlier_stages"]] == [GONE.digest]
+
+
+def test_one_is_made_another_leaves_and_the_rest_forget_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert applied(monkeypatch, CLOUD, GONE, FORGOTTEN) == (DONE, [(), ("srv-1",), ()])
+
+
+@pytest.mark.parametrize("plan", [CLOUD, GONE])
+def test_a_plan_file_is_carried_out_and_no_more(monkeypatch: pytest.MonkeyPatch, plan: Plan) -> None:
+    assert applied(monkeypatch, plan, agreed=plan) == (CHANGES, [()])
+
+
+def test_the_plan_says_what_it_cannot_know_yet() -> None:
+    assert "(known after apply) what others still know of wrk-3, once their servers are gone\n" in plan_text(GONE)
+    assert "(known after apply) 1 hosts, once their cloud is as planned: srv-1\n" in plan_text(CLOUD)
