@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
@@ -75,7 +75,7 @@ def declared(project: CloudProject, data: Data) -> Declared:
         networks=[_network(one) for one in data.get("cloud_networks") or ()],
         ssh_keys={one.name: one.line for one in data.get("cloud_ssh_keys") or ()},
         placement_groups=dict(chain.from_iterable(_groups(project, pool).items() for pool in pools)),
-        firewalls=[_firewall(project, one) for one in data.get("cloud_firewalls") or ()],
+        firewalls=[_firewall(project, one, pools) for one in data.get("cloud_firewalls") or ()],
         primary_ips=[
             PrimaryIp(one.name, one.type, one.location, one.reverse_dns, one.labels, one.protection)
             for one in data.get("cloud_primary_ips") or ()
@@ -96,9 +96,10 @@ def _network(one: CloudNetwork) -> Network:
     return Network(one.name, str(one.cidr), subnets, routes, one.labels, one.protection)
 
 
-def _firewall(project: CloudProject, one: CloudFirewall) -> Firewall:
+def _firewall(project: CloudProject, one: CloudFirewall, pools: Sequence[NodePool]) -> Firewall:
     selectors = [selector(project.cluster, pool) for pool in one.pools]
-    return Firewall(one.name, [_rule(rule) for rule in one.rules], selectors, one.labels)
+    servers = [name for pool in pools if pool.name in one.pools for name in pool.servers(project.cluster)]
+    return Firewall(one.name, [_rule(rule) for rule in one.rules], selectors, one.labels, servers)
 
 
 def _rule(one: FirewallRule) -> Rule:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +16,8 @@ from facts.hcloud_load_balancer import LoadBalancers
 from operations import hcloud_object as kinds
 from operations.config_file import Commands
 from operations.hcloud_departure import LATER, has_left, waiting
-from operations.hcloud_firewall import resources, selectors
-from operations.hcloud_object import DELETIONS, Kind, act, by_name, call, protect
+from operations.hcloud_firewall import by_server, given, resources, selectors
+from operations.hcloud_object import DELETIONS, Kind, Listed, act, by_name, call, protect
 from operations.owned import RULE
 from unterbau import changes
 from unterbau.domain.cloud_cost import cost, item_of
@@ -50,6 +50,7 @@ class _Left:
     kind: Kind
     found: Mapping[str, Any]
     goes: str  # what is lost with it
+    servers: Sequence[str] = ()  # that a firewall was given to by name
 
     @property
     def name(self) -> str:
@@ -88,11 +89,11 @@ def exactly(
             )
             return
         left += [
-            _Left(kind, one, _goes(kind, one, pricing))
+            _Left(kind, one, _goes(kind, one, pricing), _given(kind, one, host.get_fact(Servers), cluster))
             for name, one in sorted(by_name(found).items())
             if ours(one["labels"], cluster) and name not in declared.get(kind.path, ())
         ]
-    servers = [str(one.found["name"]) for one in left if one.kind is kinds.SERVER and one.name in deletions]
+    servers = _servers(left, deletions)
     if later := waiting(servers, nodes or {}, whole=whole):
         told = f"{', '.join(later)}: not in this run, which has not all nodes; nothing is deleted before a whole one"
         changes.remark(LATER, told)
@@ -114,11 +115,20 @@ def _withdrawn(left: Sequence[_Left], deletions: Sequence[str], nodes: Mapping[s
         changes.attribute(
             f"{one.kind.name} {one.found['name']}", f"present, {one.goes}" if one.goes else "present", None
         )
-    servers = [str(one.found["name"]) for one in allowed if one.kind is kinds.SERVER]
+    servers = _servers(allowed, deletions)
     for server in (name for name in servers if name in nodes):
         yield has_left(server)
     for one in allowed:
-        yield from _deleted(one)
+        yield from _deleted(one, servers)
+
+
+def _servers(left: Iterable[_Left], deletions: Sequence[str]) -> list[str]:
+    """Those that will be deleted."""
+    return [str(one.found["name"]) for one in left if one.kind is kinds.SERVER and one.name in deletions]
+
+
+def _given(kind: Kind, found: Mapping[str, Any], servers: Listed, cluster: str) -> list[str]:
+    return given(found, servers, cluster) if kind is kinds.FIREWALL else []
 
 
 def _goes(kind: Kind, found: Mapping[str, Any], pricing: Mapping[str, Any]) -> str:
@@ -134,21 +144,22 @@ def _is(kind: Kind, found: Mapping[str, Any]) -> str:
     return str(found["ip"]) if kind in (kinds.PRIMARY_IP, kinds.FLOATING_IP) else ""
 
 
-def _deleted(one: _Left) -> list[StringCommand]:
+def _deleted(one: _Left, gone: Sequence[str]) -> list[StringCommand]:
     name, kind = str(one.found["name"]), one.kind
     protected = any(one.found["protection"].values()) if kind.protection else False
     return [
         *(protect(kind, name, on=False) if protected else ()),
-        *_released(one),
+        *_released(one, gone),
         call("DELETE", (kind.path, name)),
     ]
 
 
-def _released(one: _Left) -> list[StringCommand]:
+def _released(one: _Left, gone: Sequence[str]) -> list[StringCommand]:
     """What has to let go of it, or it of what; the API deletes nothing that is in use."""
     name = str(one.found["name"])
     if one.kind is kinds.VOLUME and one.found["server"] is not None:
         return [act(one.kind, name, "detach")]
-    if one.kind is kinds.FIREWALL and (applied := selectors(one.found)):
-        return [act(one.kind, name, "remove_from_resources", {"remove_from": resources(applied)})]
-    return []
+    if one.kind is not kinds.FIREWALL:
+        return []
+    applied = [*resources(selectors(one.found)), *by_server(name for name in one.servers if name not in gone)]
+    return [act(one.kind, name, "remove_from_resources", {"remove_from": applied})] if applied else []

@@ -191,7 +191,9 @@ class Objects:
         match value:
             case Mapping():
                 return {
-                    key: one if key in NO_REFERENCES else self._numbers(one, REFERENCES.get(key, ""))
+                    key: one
+                    if key in NO_REFERENCES
+                    else self._numbers(one, REFERENCES.get(key, kind if key == "id" else ""))
                     for key, one in value.items()
                 }
             case list():
