@@ -43,6 +43,19 @@ def has_left(server: str) -> FunctionCommand:
     return FunctionCommand(see_that_it_has_left, (server,), {})
 
 
+def nobody_failed(server: str) -> FunctionCommand:
+    """Before a server goes that is no node, off or without an address: all who speak for it are still in the run."""
+
+    def see_that_nobody_failed(state: State, host: Host, server: str) -> bool:
+        failed = sorted(str(one.name) for one in state.failed_hosts if one.data.get("node"))
+        if failed:
+            said = f"cannot delete server {server}: {', '.join(failed)} failed in this run, and may still count on it"
+            logger.error(f"{host.print_prefix}{said}; see the errors above, then apply again")
+        return not failed
+
+    return FunctionCommand(see_that_nobody_failed, (server,), {})
+
+
 def _node(state: State, server: str) -> Host | None:
     """The node that leaves because of this server; None if there is none in the inventory."""
     nodes = [one for one in state.inventory if one.data.get("leaving") and one.data.node.name == server]

@@ -15,7 +15,7 @@ from facts.hcloud_catalogue import Pricing
 from facts.hcloud_load_balancer import LoadBalancers
 from operations import hcloud_object as kinds
 from operations.config_file import Commands
-from operations.hcloud_departure import LATER, has_left, waiting
+from operations.hcloud_departure import LATER, has_left, nobody_failed, waiting
 from operations.hcloud_firewall import by_server, given, resources, selectors
 from operations.hcloud_object import DELETIONS, Kind, Listed, act, by_name, call, protect
 from operations.owned import RULE
@@ -116,8 +116,8 @@ def _withdrawn(left: Sequence[_Left], deletions: Sequence[str], nodes: Mapping[s
             f"{one.kind.name} {one.found['name']}", f"present, {one.goes}" if one.goes else "present", None
         )
     servers = _servers(allowed, deletions)
-    for server in (name for name in servers if name in nodes):
-        yield has_left(server)
+    for server in servers:
+        yield has_left(server) if server in nodes else nobody_failed(server)
     for one in allowed:
         yield from _deleted(one, servers)
 

@@ -125,11 +125,29 @@ def test_a_surplus_server_stays_in_its_groups_until_it_may_be_deleted(
     there = found(monkeypatch, [*DECLARED, *surplus])
     assert "server/demo-servers-4" in environment.endpoint_data["cloud"]["cloud_deletions"]
     data, groups = there["demo-workers-3"]
-    assert groups == ["workers"]
+    assert groups == ["workers", "storage"]  # as its pool says
     assert "leaving" not in data
     data, groups = there["demo-servers-4"]
     assert groups == []
     assert data["leaving"] is True
+
+
+def test_labels_of_groups_count_only_where_a_pool_is_gone(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert environment.nodes
+    edited = server("demo-workers-3", "10.9.0.43")
+    edited["labels"] |= {"group-servers": "true"}  # by hand
+    left = server("demo-batch-1", "10.9.0.51", pool="batch")  # of a pool that there was
+    there = found(monkeypatch, [*DECLARED, edited, left])
+    assert there["demo-workers-3"][1] == ["workers", "storage"]
+    assert there["demo-batch-1"][1] == ["batch"]
+
+
+def test_who_could_not_be_asked_is_told(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert environment.nodes
+    found(monkeypatch, "cannot list servers: nobody answers")
+    assert cloud_listing.unasked() == [("cloud", "unknown: cannot list servers: nobody answers")]
 
 
 @pytest.mark.parametrize("odd", [{"status": "off"}, {"private_net": []}])

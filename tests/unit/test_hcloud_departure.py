@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pyinfra.api.exceptions import PyinfraError
 
-from operations.hcloud_departure import has_left, waiting
+from operations.hcloud_departure import has_left, nobody_failed, waiting
 from unterbau.domain.unknown import UNKNOWN
 
 CLEAN = {"active": {"k3s.service": "inactive", "k3s-agent.service": "failed"}, "paths": [], "mounts": []}
@@ -86,3 +86,12 @@ def test_one_whose_node_failed_stays(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_one_that_went_out_of_the_inventory_stays(caplog: pytest.LogCaptureFixture) -> None:
     assert not left(caplog)[0]
+
+
+@pytest.mark.parametrize(("failed", "done"), [([], True), (["srv-1"], False)])
+def test_one_that_is_off_goes_if_nobody_failed(caplog: pytest.LogCaptureFixture, failed: list[str], done: bool) -> None:
+    caplog.set_level(logging.ERROR)
+    hosts = [SimpleNamespace(name=name, data={"node": object()}) for name in failed]
+    gate = nobody_failed("wrk-3")
+    assert gate.function(SimpleNamespace(failed_hosts=hosts), SimpleNamespace(print_prefix=""), *gate.args) is done
+    assert done or "srv-1 failed in this run, and may still count on it" in caplog.text

@@ -75,6 +75,11 @@ def taken(project: str) -> Servers | None:
     return found if isinstance(found, list) else None
 
 
+def unasked() -> list[tuple[str, str]]:
+    """(project, why) of those that could not be asked in this run: of their servers only the declared are known."""
+    return [(name, f"unknown: {found}") for name, found in _run.listed.items() if isinstance(found, str)]
+
+
 def _asked(project: str) -> Servers | str:
     from unterbau.connectors.hcloud_client import CloudClient  # noqa: PLC0415  # the vendor's library takes a while
 

@@ -7,7 +7,7 @@ data of each tell what the run has to know:
                   project could not be asked
     leaving       True for one that no pool declares any more and that may be deleted: it leaves its clusters first
 
-One that no pool declares and that may not be deleted stays in the groups that its labels name, as if it were declared.
+One that no pool declares and that may not be deleted stays in its pool's groups, as if it were declared.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ from unterbau.declaration import Environment
 from unterbau.declaration.cloud_nodes import node_of
 from unterbau.declaration.data import CLOUD_DELETIONS
 from unterbau.declaration.node import Node, hosts
-from unterbau.domain.cloud_labels import groups_of, ours
+from unterbau.domain.cloud_labels import POOL, groups_of, ours
 from unterbau.secrets.known_hosts import first_keys
 
 ABSENT, RUNNING, UNATTACHED = "absent", "running", "unattached"
 STATE, LEAVING = "cloud_state", "leaving"
 BOOTS_WITHIN_S = 300  # from an image to sshd; a large type takes a minute
+MAY_BOOT_S = 60
 NamesData = Iterator[tuple[str, dict[str, Any], list[str]]]
 
 
@@ -39,7 +40,8 @@ class NodesConnector(NodeConnector):
     def connect(self) -> None:
         node = self.host.data.node
         if cloud_listing.has_just_begun(node.name) or first_keys(node.known_hosts, str(node.address)):
-            self.await_greeting(BOOTS_WITHIN_S)  # nobody has entered it yet: it may still be booting
+            # Nobody has entered it yet: it may still be booting, if this run has started it or one right before.
+            self.await_greeting(BOOTS_WITHIN_S if cloud_listing.has_just_begun(node.name) else MAY_BOOT_S)
         super().connect()
 
     @override
@@ -49,7 +51,7 @@ class NodesConnector(NodeConnector):
         found = cloud_listing.servers(name)
         known = not isinstance(found, str)
         listed = [] if isinstance(found, str) else found
-        there = {one["name"]: one for one in listed if ours(one["labels"], project.cluster)}
+        there = {one["name"]: one for one in listed if ours(one.get("labels") or {}, project.cluster)}
         nodes = [(one.node, one.pool) for owner, one in environment.pool_nodes if owner.name == name]
         for node, pool in nodes:
             state = {STATE: _state(node, there.get(node.name))} if known else {}
@@ -77,8 +79,15 @@ def _surplus(environment: Environment, project: str, server: Mapping[str, Any]) 
     if server["status"] != RUNNING or not addresses:
         return
     node = node_of(cloud_listing.declared(project), server["name"], addresses[0])
-    allowed = environment.endpoint_data.get(project, {}).get(CLOUD_DELETIONS, ())
-    if f"server/{server['name']}" in allowed:
+    data = environment.endpoint_data.get(project, {})
+    if f"server/{server['name']}" in data.get(CLOUD_DELETIONS, ()):
         yield _entry(node, {STATE: RUNNING, LEAVING: True}, [])
     else:
-        yield _entry(node, {STATE: RUNNING}, list(groups_of(server["labels"])))
+        yield _entry(node, {STATE: RUNNING}, _groups(server["labels"], data))
+
+
+def _groups(labels: Mapping[str, str], data: Mapping[str, Any]) -> list[str]:
+    """What its pool declares; the labels of groups count only where that pool is gone, for anybody may edit them."""
+    pools = {pool.name: pool for pool in data.get("node_pools") or ()}
+    pool = pools.get(labels.get(POOL, ""))
+    return list(pool.inventory_groups if pool else groups_of(labels))

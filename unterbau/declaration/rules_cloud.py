@@ -23,6 +23,13 @@ from unterbau.domain.cloud_labels import LONGEST_NAME, number_of, server_name
 from unterbau.domain.quorum import needed
 
 SERVERS = "servers"
+OF_A_NODE = ("server", "data")
+# As `cloud_deletions` calls what is declared under these names.
+DELETABLE = {
+    "network": "cloud_networks", "ssh-key": "cloud_ssh_keys", "firewall": "cloud_firewalls",
+    "load-balancer": "cloud_load_balancers", "volume": "cloud_volumes", "primary-ip": "cloud_primary_ips",
+    "floating-ip": "cloud_floating_ips",
+}  # fmt: skip
 
 
 def projects(view: View) -> list[CloudProject]:
@@ -89,6 +96,22 @@ def nodes_of_a_project(view: View) -> Iterator[Problem]:
         for project in filter(None, map(project_of, value if isinstance(value, list) else ())):
             if project not in known:
                 yield view.here(group, f"nodes_of({project!r})", one_of("CloudProject", known, project))
+
+
+def allowances_of_nobody(view: View) -> Iterator[Problem]:
+    """What may be deleted is declared no more: else an old allowance meets a later slip in a pool's count or prefix."""
+    for project in projects(view):
+        there = {
+            f"{kind}/{name}"
+            for kind, data_name in DELETABLE.items()
+            for name in (one.name for one in view.of_clouds(data_name))
+        }
+        there |= {
+            f"{kind}/{name}" for pool in pools(view) for name in pool.servers(project.cluster) for kind in OF_A_NODE
+        }
+        for name in view.endpoint_data.get(project.name, {}).get(CLOUD_DELETIONS, ()):
+            if name in there:
+                yield view.here(CLOUD_DELETIONS, f"{name!r}, which is declared", "only what is declared no more")
 
 
 def cloud_names_once(view: View) -> Iterator[Problem]:
@@ -223,7 +246,7 @@ def volume_names_apart(view: View) -> Iterator[Problem]:
 
 
 cloud_rules: tuple[Callable[[View], Iterator[Problem]], ...] = (
-    token_has_a_place, nodes_of_a_project, cloud_data_read, cloud_names_once, pool_groups_free, server_names_fit,
-    server_groups_of_servers, pool_servers_odd, placement_fits, keys_for_pools, cloud_keys_readable,
+    token_has_a_place, nodes_of_a_project, allowances_of_nobody, cloud_data_read, cloud_names_once, pool_groups_free,
+    server_names_fit, server_groups_of_servers, pool_servers_odd, placement_fits, keys_for_pools, cloud_keys_readable,
     attached_to_servers, primary_ips_once, volume_names_apart,
 )  # fmt: skip

@@ -39,6 +39,7 @@ from unterbau.plan.replicated import beyond, replicated
 from unterbau.plan.stages import stages
 
 DEPLOY = "deploys/site.py"
+UNDECLARED = "servers that no pool declares"
 
 
 class SessionError(Exception):
@@ -94,6 +95,7 @@ class Session:
         inventory = make_inventory_from_files(str(self.environment.path), cwd=str(self.root))
         ctx_inventory.set(inventory)
         first, self.later = stages(_limited(inventory, self.limit), list(inventory))
+        self.remarks += [(name, changes.RuleAsked(UNDECLARED, True, why)) for name, why in cloud_listing.unasked()]
         self.state.init(inventory, config, initial_limit=first)
         self.state.add_callback_handler(_Connections(self))
 
