@@ -28,6 +28,9 @@ ADDRESS = {
 # The last one is where commands run: a module of tests may declare less on the same machines. The first one is the
 # platform without K3s as soon as it is converged: a plan of the whole site costs half as much again.
 checkouts = [ROOT]
+# For UNTERBAU_LAB_PACKAGES: what machines may have from the start where a test is about something else. That packages
+# are installed is seen on the usual lab; it takes as long as all that comes after it.
+BASE_INSTALLED = "chrony conntrack nftables sudo unattended-upgrades"
 LIMIT_S = 900  # far beyond what any of these takes: a hang is a failure, not a wait
 SETTLES_WITHIN_S = 180
 # What a login's shell has, and no capability that a machine has not: its root is not to set this machine's clock.

@@ -93,6 +93,7 @@ def spare_command() -> Iterator[LabCommand]:
 @pytest.fixture
 def spare(spare_command: LabCommand) -> LabCommand:
     """The lab beside the usual one, up and without faults."""
+    spare_command.environment.pop("UNTERBAU_LAB_PACKAGES", None)
     if spare_command.k3s_was_here.exists():
         spare_command.must("down")
     spare_command.must("fault", "undo")

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.lab.commands import ROOT, Running, on, unterbau, until
+from tests.lab.commands import BASE_INSTALLED, ROOT, Running, on, unterbau, until
 from tests.lab.conftest import LabCommand
 
+INSTALLED = f"{BASE_INSTALLED} containerd containernetworking-plugins ipset iptables runc socat"
 LIMIT_S = 600
 PROBES_PER_S = 5
 STOP = "/run/prober-stop"  # on the machine: what is only killed here would go on there
@@ -138,6 +139,7 @@ class Cluster:
     def from_nothing(self) -> Cluster:
         """New machines, and one apply; what the next module may go on with."""
         self.command.must("down")
+        self.command.environment["UNTERBAU_LAB_PACKAGES"] = INSTALLED
         self.command.must("up")
         self.write()
         self.apply()

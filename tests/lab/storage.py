@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.lab import commands
-from tests.lab.commands import ROOT, entered, on, unterbau
+from tests.lab.commands import BASE_INSTALLED, ROOT, entered, on, unterbau
 from tests.lab.conftest import LabCommand
 from unterbau.lab import machine
 from unterbau.lab.layout import Lab
@@ -338,6 +338,7 @@ def storage(command: LabCommand, folder: Path) -> Iterator[Storage]:
     ours = command.lab.state / "storage-tests"
     if not ours.exists():
         command.must("down")
+        command.environment["UNTERBAU_LAB_PACKAGES"] = f"{BASE_INSTALLED} haproxy"
     command.must("up")
     command.must("fault", "undo")
     ours.touch()

@@ -16,7 +16,7 @@ from hcloud.server_types import ServerType
 
 from tests.lab.commands import ROOT
 from tests.lab.conftest import LabCommand
-from tests.lab.k3s import DATA, KUBECTL, Cluster, Prober
+from tests.lab.k3s import DATA, INSTALLED, KUBECTL, Cluster, Prober
 from tests.lab.test_cloud_machines import client_of, finish
 from unterbau.lab.cloud import kept
 
@@ -105,6 +105,7 @@ class CloudCluster(Cluster):
 def cluster(spare_command: LabCommand, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudCluster]:
     """A cloud with an empty project."""
     spare_command.must("down")
+    spare_command.environment["UNTERBAU_LAB_PACKAGES"] = INSTALLED
     spare_command.must("cloud", "up")
     made = CloudCluster(spare_command, tmp_path_factory.mktemp("cloud-pools"), data=DATA + WINDOW)
     made.write()

@@ -9,14 +9,14 @@ import json
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import paramiko
 import pytest
 
-from tests.lab.commands import ADDRESS, LIMIT_S, Running, changes, checkouts, on, pins, settled, unterbau
+from tests.lab.commands import ADDRESS, LIMIT_S, changes, checkouts, on, pins, settled, unterbau
 from tests.unit.test_prefetch_on_node import SAYS
 from unterbau.connectors import prefetch
 from unterbau.connectors.prefetch import Prefetch
@@ -143,44 +143,6 @@ def test_a_memory_that_was_tampered_with_is_as_good_as_none(remembered: dict[str
     code, found, sent = counted("plan", "lab")
     assert (code, found) == (0, remembered)
     assert min(sent.values()) > 10
-
-
-@pytest.fixture
-def hanging(remembered: dict[str, Any]) -> Iterator[None]:
-    """A fact of wrk-2 that never answers."""
-    on("wrk-2", "mv /usr/bin/dpkg-query /usr/bin/dpkg-query.away")
-    on(
-        "wrk-2",
-        "printf '#!/bin/sh\\necho x >/run/asked\\nsleep 100\\n' >/usr/bin/dpkg-query; chmod 755 /usr/bin/dpkg-query",
-    )
-    yield
-    on("wrk-2", "mv /usr/bin/dpkg-query.away /usr/bin/dpkg-query; rm -f /run/asked")
-    settled()
-
-
-@pytest.mark.parametrize(
-    ("fault", "words"),
-    [
-        ("none", "wrk-2 did not answer within 30 s"),
-        ("pause", "the connection to wrk-2 was lost"),
-        ("cut", "the connection to wrk-2 was lost"),
-        ("kill", "the connection to wrk-2 was lost"),
-    ],
-)
-def test_a_node_that_is_lost_while_it_is_read_ahead_is_named(hanging: None, fault: str, words: str) -> None:
-    run = Running("plan", "lab", "--json").until("reading")
-    # Asked there: the fault must come well before the 30 s of the fact are over.
-    on("wrk-2", f"timeout {PATIENCE_S} sh -c 'until test -s /run/asked; do sleep 0.02; done'")
-    assert run.process.poll() is None
-    try:
-        assert fault == "none" or unterbau("lab", "fault", fault, "wrk-2").returncode == 0
-        code, out, err = run.end()
-    finally:
-        unterbau("lab", "fault", "undo", "wrk-2")
-        assert unterbau("lab", "up").returncode == 0
-    problems = json.loads(out)["problems"]
-    assert (code, {problem["host"] for problem in problems}) == (1, {"wrk-2"}), err
-    assert words in problems[0]["sentence"]
 
 
 @pytest.mark.parametrize("user", ["root", "operator"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from collections.abc import Iterator
@@ -43,11 +44,18 @@ def old(cluster: Storage) -> dict[str, str]:
     return {name: sha256(name, size) for name, size in every.items()}
 
 
+def pairs(nodes: list[str]) -> list[tuple[str, ...]]:
+    """Each node dies with two others; with UNTERBAU_ALL_PAIRS set, with all of them: ten pairs take eleven minutes."""
+    if os.environ.get("UNTERBAU_ALL_PAIRS"):
+        return list(combinations(nodes, 2))
+    return list(zip(nodes, [*nodes[1:], nodes[0]], strict=True))
+
+
 def test_any_two_of_five_machines_may_die(
     cluster: Storage, old: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert len(old) == 200
-    for pair in combinations(cluster.nodes, 2):
+    for pair in pairs(cluster.nodes):
         started = time.monotonic()
         rest = [node for node in cluster.nodes if node not in pair]
         cluster.some(*rest)

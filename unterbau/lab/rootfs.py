@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 import shutil
 import subprocess
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -18,6 +20,7 @@ from unterbau.lab.layout import Lab
 
 # Counts up when what is done to the file system after the packages changes.
 _VERSION = 2
+_NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+")  # Source: Debian policy 5.6.1
 _KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 # What a cloud's Debian image has as well; the base layer brings the rest.
 _PACKAGES = (
@@ -101,7 +104,18 @@ def hosts_recipe() -> Recipe:
     if "Debian|" not in targets:
         run("apt-get", "update", "-q")
         targets = run(*asked)
-    return recipe_from(targets, run("apt-config", "dump"))
+    return with_packages(recipe_from(targets, run("apt-config", "dump")), os.environ)
+
+
+def with_packages(recipe: Recipe, environ: Mapping[str, str]) -> Recipe:
+    """With those that UNTERBAU_LAB_PACKAGES names as well, for who makes many machines and is not about installing.
+
+    LabError for what is no package's name.
+    """
+    names = sorted(set(environ.get("UNTERBAU_LAB_PACKAGES", "").split()) - {*recipe.packages})
+    if odd := [name for name in names if not _NAME.fullmatch(name)]:
+        raise LabError(f"cannot use UNTERBAU_LAB_PACKAGES: {odd[0]!r} is no package's name; separate names by spaces")
+    return replace(recipe, packages=(*recipe.packages, *names))
 
 
 def missing_packages(present: Callable[[str], bool]) -> list[str]:
