@@ -9,7 +9,7 @@ import pytest
 
 from unterbau.lab.errors import LabError
 from unterbau.lab.keys import known_hosts_lines
-from unterbau.lab.rootfs import missing_packages, recipe_from
+from unterbau.lab.rootfs import missing_packages, recipe_from, with_packages
 
 # `apt-get indextargets --format …` and `apt-config dump`, apt 2.6.1, Debian 12, 2026-11-21; host name changed.
 TARGETS = """\
@@ -31,6 +31,20 @@ def test_suite_sources_and_mirrors_are_the_hosts() -> None:
     ]
     assert recipe.mirrors == ("mirror.example", "security.example")
     assert recipe.apt_options == ('Acquire::Check-Valid-Until "false";', 'Acquire::Check-Date "false";')
+
+
+def test_packages_can_be_there_from_the_start() -> None:
+    recipe = recipe_from(TARGETS, CONFIG)
+    assert with_packages(recipe, {}) == recipe
+    more = with_packages(recipe, {"UNTERBAU_LAB_PACKAGES": "sudo chrony systemd sudo"})
+    assert more.packages == (*recipe.packages, "chrony", "sudo")
+    assert more.key != recipe.key
+
+
+@pytest.mark.parametrize("names", ["chrony,sudo", "--include=x", "$(reboot)"])
+def test_what_is_no_package_is_refused(names: str) -> None:
+    with pytest.raises(LabError, match="is no package's name"):
+        with_packages(recipe_from(TARGETS, CONFIG), {"UNTERBAU_LAB_PACKAGES": names})
 
 
 def test_archives_of_others_stay_out() -> None:
