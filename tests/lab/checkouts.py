@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from unterbau.lab import everyone
 from unterbau.lab.layout import Lab
 
 ROOT = Path(__file__).parent.parent.parent
@@ -57,7 +58,8 @@ def checkout_for(lab: Lab, root: Path, source: Path = ROOT, *, k3s: bool = True,
     """A checkout in `root` whose environment `lab` is this lab: same data, its addresses and paths."""
     prefix = str(lab.subnet.network_address).rpartition(".")[0] + "."
     less = [layer for layer, stays in ((K3S, k3s), (STORAGE, storage)) if not stays]
-    return _written(root, source, {"PINS": PINS, LAB_PREFIX: prefix, LAB_STATE: f"{lab.state}/"}, less)
+    pins = PINS_OF_THE_CLOUD if everyone.are_of_the_cloud(lab) else PINS
+    return _written(root, source, {"PINS": pins, LAB_PREFIX: prefix, LAB_STATE: f"{lab.state}/"}, less)
 
 
 def with_cloud(lab: Lab, root: Path, source: Path = ROOT, *, k3s: bool = True, storage: bool = True) -> Path:

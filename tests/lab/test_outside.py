@@ -9,7 +9,8 @@ import pytest
 import testinfra
 from testinfra.host import Host
 
-from tests.lab.commands import ADDRESS, ROOT, pins
+from tests.lab import commands
+from tests.lab.commands import ADDRESS, pins
 from unterbau.declaration import Kernel, load
 from unterbau.lab.layout import Lab
 
@@ -48,7 +49,7 @@ def node(name: str, reach: Reach) -> Host:
 
 @pytest.fixture(scope="module")
 def declared(name: str) -> Mapping[str, Any]:
-    return load("lab", ROOT).data[name]
+    return load("lab", commands.checkouts[0]).data[name]
 
 
 def test_it_has_its_name(node: Host, name: str) -> None:

@@ -8,13 +8,12 @@ import re
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
-from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.lab.bao import PORT, Bao, BaoError, eventually
+from tests.lab.bao import Bao, BaoError, eventually
 from tests.lab.checkouts import checkout_for
 from tests.lab.commands import LIMIT_S, ROOT, inside, unterbau
 from unterbau.lab import everyone
@@ -89,18 +88,11 @@ class Platform:
         """A token that may ask for the demo's credentials: a login by AppRole with a wrapped secret id."""
         token = self.bao.deploy_token("srv-1")
         role = self.bao.call("srv-1", "GET", "auth/approle/role/demo/role-id", token=token)["data"]["role_id"]
-        wrapped = self._wrapped("auth/approle/role/demo/secret-id", token)
+        path = "auth/approle/role/demo/secret-id"
+        wrapped = self.bao.call("srv-1", "POST", path, {}, token=token, wrap="60s")["wrap_info"]["token"]
         secret = self.bao.call("srv-1", "POST", "sys/wrapping/unwrap", {}, token=wrapped)["data"]["secret_id"]
         body = {"role_id": role, "secret_id": secret}
         return str(self.bao.call("srv-1", "POST", "auth/approle/login", body)["auth"]["client_token"])
-
-    def _wrapped(self, path: str, token: str) -> str:
-        machine = next(one for one in everyone.machines(self.lab) if one.name.endswith("srv-1"))
-        with self.bao._stream(str(machine.address)) as raw:
-            connection = HTTPConnection(str(machine.address), PORT)
-            connection.sock = self.bao._context(login=False).wrap_socket(raw, server_hostname=str(machine.address))
-            connection.request("POST", f"/v1/{path}", "{}", {"X-Vault-Token": token, "X-Vault-Wrap-TTL": "60"})
-            return str(json.loads(connection.getresponse().read())["wrap_info"]["token"])
 
     def credentials(self, token: str) -> Credentials:
         said = self.bao.call("srv-1", "GET", "database/creds/demo", token=token)

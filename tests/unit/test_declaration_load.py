@@ -86,8 +86,8 @@ def test_without_the_lab_its_key_is_missed_with_what_to_do(checkout: Path) -> No
     with pytest.raises(DeclarationError) as caught:
         load("lab", checkout)
     assert [(problem.file, problem.object, problem.field) for problem in caught.value.problems] == [
-        ("group_data/lab.py", "Operator operator", "authorized_keys"),
         ("group_data/hcloud.py", "CloudSshKey operator", "public_key"),
+        ("group_data/lab.py", "Operator operator", "authorized_keys"),
     ]
     assert all("run `unterbau lab cloud up`" in problem.found for problem in caught.value.problems)
 
