@@ -91,8 +91,6 @@ def server_hcl(server: Server, *, founding: bool = False) -> str:
             'storage "raft" {',
             f'  path    = "{DATA_FOLDER}"',
             f"  node_id = {json.dumps(server.node)}",
-            "  # 1 is meant for production: the default of 5 takes five times as long to miss a leader.",
-            "  performance_multiplier = 1",
             *(_retry_join(address, server.port) for address in others.values()),
             "}",
             "",
