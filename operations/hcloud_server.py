@@ -10,6 +10,7 @@ from pyinfra import host
 from pyinfra.api import StringCommand, operation
 
 from facts.hcloud import Networks, PlacementGroups, Servers
+from facts.hcloud_load_balancer import LoadBalancers
 from operations.config_file import Commands
 from operations.hcloud_object import SEEN_WITHIN_S, SERVER, Listed, Thing, act, by_name, call, present
 from operations.hcloud_reverse_dns import pointers, set_pointer
@@ -92,8 +93,9 @@ def converged(servers: Sequence[Server], cluster: str) -> Commands:
         return
     there = by_name(found)
     names = _Names(_by_id(networks), _by_id(groups))
+    holders = _holders(there, names) | _holders(by_name(host.get_fact(LoadBalancers)), names, "load balancer ")
     refusals = [said for one in servers for said in _refusals(one, there.get(one.name), names)]
-    if refusals := refusals + [said for one in servers for said in _held(one, there, names)]:
+    if refusals := refusals + [said for one in servers for said in _held(one, holders)]:
         for sentence in refusals:
             yield from changes.refuse(sentence)
         return
@@ -131,19 +133,25 @@ def _moved(server: Server, found: Mapping[str, Any], names: _Names) -> list[str]
     ]
 
 
-def _held(server: Server, there: Mapping[str, Mapping[str, Any]], names: _Names) -> list[str]:
-    """Whoever has its address keeps it, and its pinned key: else there would be one server more that cannot start."""
-    holders = {
-        (names.networks.get(net["network"], ""), net["ip"]): holder
+_Place = tuple[str, str]  # network, address
+
+
+def _holders(there: Mapping[str, Mapping[str, Any]], names: _Names, kind: str = "") -> dict[_Place, str]:
+    """{place: who has it}. A load balancer took whichever address was free first."""
+    return {
+        (names.networks.get(net["network"], ""), net["ip"]): f"{kind}{holder}"
         for holder, one in there.items()
         for net in one["private_net"]
-        if holder != server.name
     }
+
+
+def _held(server: Server, holders: Mapping[_Place, str]) -> list[str]:
+    """Whoever has its address keeps it, and its pinned key: else there would be one server more that cannot start."""
     return [
         f"cannot give server {server.name} the address {place[1]} in the network {place[0]}: {holders[place]} has it; "
         "delete or rename that one first, or declare another address"
         for place in server.networks.items()
-        if place in holders
+        if holders.get(place, server.name) != server.name
     ]
 
 

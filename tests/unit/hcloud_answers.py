@@ -21,6 +21,16 @@ from unterbau.secrets.hidden import Hidden
 
 OURS = {"managed-by": "unterbau", "cluster": "prod"}
 TOKEN = "token-of-the-project-0123456789"  # of nobody
+BROKEN = requests.ConnectionError("the connection was closed")
+FIRST = "page=1&per_page=50"
+
+
+def server(number: int, name: str = "", **more: Any) -> dict[str, Any]:
+    return {"id": number, "name": name or f"prod-servers-{number}", "labels": OURS, "status": "running", **more}
+
+
+def new(name: str = "prod-servers-1", **more: Any) -> str:
+    return f"POST servers {json.dumps({'name': name, 'labels': OURS, **more})}"
 
 
 def refused(code: str, message: str = "no", status: int = 409, **details: Any) -> tuple[int, Any]:

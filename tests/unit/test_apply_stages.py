@@ -9,10 +9,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from click import ClickException
 
 from unterbau.plan import cli, run
 from unterbau.plan.model import Plan, Problem
 from unterbau.plan.report import CHANGES, DONE, FAILED, Report
+from unterbau.plan.session import SessionError
 from unterbau.plan.text import plan_text
 
 CLOUD = Plan("demo", hosts=("cloud",), later=("srv-1",))
@@ -24,7 +26,7 @@ FORGOTTEN = Plan("demo", hosts=("cloud", "srv-1"))
 
 
 def applied(
-    monkeypatch: pytest.MonkeyPatch, *plans: Plan, agreed: Plan | None = None, as_json: bool = False
+    monkeypatch: pytest.MonkeyPatch, *plans: Plan | SessionError, agreed: Plan | None = None, as_json: bool = False
 ) -> tuple[int, list[tuple[str, ...]]]:
     """(exit code, hosts that each stage waits for) of an apply whose stages have these plans."""
     asked: list[tuple[str, ...]] = []
@@ -33,15 +35,18 @@ def applied(
     @contextmanager
     def planned(*_: Any, begun: tuple[str, ...] = (), **__: Any) -> Iterator[tuple[Any, Plan]]:
         asked.append(begun)
-        yield None, next(coming)
+        if isinstance(found := next(coming), SessionError):
+            raise found
+        yield None, found
 
     monkeypatch.setattr(run, "planned", planned)
     monkeypatch.setattr(cli, "Run", lambda _session, plan, _tell: SimpleNamespace(plan=plan))
     monkeypatch.setattr(run, "execute", lambda one, *_: Report(one.plan, (), (), None, False, ()))
     interrupts: Any = SimpleNamespace(run=None)
     environment: Any = None
-    applying = cli.Applying(environment, (), agreed, interrupts, ask=False, as_json=as_json)
-    return applying.all_stages(), asked
+    earlier: list[dict[str, Any]] = []
+    with cli._errors_as_sentences(as_json, earlier):
+        return cli.Applying(environment, (), agreed, interrupts, False, as_json, earlier).all_stages(), asked
 
 
 @pytest.mark.parametrize("as_json", [False, True])
@@ -55,6 +60,16 @@ def test_a_second_stage_that_fails_does_not_hide_the_first(
         document = json.loads(said.out)
         assert document["hosts"] == ["srv-1"]
         assert [stage["digest"] for stage in document["earlier_stages"]] == [CLOUD.digest]
+
+
+def test_a_second_stage_that_cannot_begin_does_not_hide_the_first_either(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(ClickException, match="another run holds it"):
+        applied(monkeypatch, CLOUD, SessionError("cannot lock srv-1: another run holds it"), as_json=True)
+    document = json.loads(capsys.readouterr().out)
+    assert (document["error"], document["exit_code"]) == ("cannot lock srv-1: another run holds it", FAILED)
+    assert [stage["digest"] for stage in document["earlier_stages"]] == [CLOUD.digest]
 
 
 def test_who_was_deleted_is_forgotten_by_the_others(

@@ -8,9 +8,9 @@ import json
 import os
 import select
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,14 +40,19 @@ def _tell_step(step: Step, hosts: list[Host]) -> None:
 
 
 @contextmanager
-def _errors_as_sentences(as_json: bool) -> Iterator[None]:
+def _errors_as_sentences(as_json: bool, earlier: Sequence[dict[str, Any]] = ()) -> Iterator[None]:
+    """`earlier`: reports of stages that were carried out before the error, filled in meanwhile."""
     try:
         yield
     except (DeclarationError, SessionError, PlanFileError) as error:
         if as_json:
             problems = [problem.to_json() for problem in getattr(error, "problems", ())]
-            _echo_json({"error": str(error), "problems": problems, "exit_code": FAILED})
+            _echo_json({"error": str(error), "problems": problems, "exit_code": FAILED, **_stages(earlier)})
         raise click.ClickException(str(error)) from error
+
+
+def _stages(earlier: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    return {"earlier_stages": list(earlier)} if earlier else {}
 
 
 def _echo_json(document: dict[str, object]) -> None:
@@ -106,13 +111,14 @@ def apply_command(target: str, limit: tuple[str, ...], as_json: bool, yes: bool)
 
     Exit 0: done, or nothing to do. 3: refused by a rule, or the plan file is not the plan of now. 1: anything else.
     """
-    with Interrupts() as interrupts, _errors_as_sentences(as_json):
+    earlier: list[dict[str, Any]] = []
+    with Interrupts() as interrupts, _errors_as_sentences(as_json, earlier):
         agreed = read_plan_file(Path(target)) if target.endswith(".json") else None
         if agreed is not None and limit:
             raise SessionError("cannot limit a plan file: it says itself for which hosts it is")
         environment = load(agreed.environment if agreed else target, Path.cwd())
         hosts = agreed.limit if agreed else _checked(limit)
-        applying = Applying(environment, hosts, agreed, interrupts, ask=not (yes or agreed), as_json=as_json)
+        applying = Applying(environment, hosts, agreed, interrupts, not (yes or agreed), as_json, earlier)
         sys.exit(applying.all_stages())
 
 
@@ -126,7 +132,7 @@ class Applying:
     interrupts: Interrupts
     ask: bool
     as_json: bool
-    _earlier: list[dict[str, Any]] = field(default_factory=list)
+    earlier: list[dict[str, Any]]  # reports of the stages that were carried out, for the one document at the end
     _done_before: str = ""  # what an earlier stage has changed
 
     def all_stages(self) -> int:
@@ -188,10 +194,10 @@ class Applying:
         return report.exit_code
 
     def _show_plan(self, found: Plan) -> None:
-        if self.as_json and self._earlier:  # of a stage before, which was carried out
-            _echo_json({**json.loads(found.to_json()), "earlier_stages": self._earlier})
+        if self.as_json:
+            _echo_json({**json.loads(found.to_json()), **_stages(self.earlier)})
         else:
-            click.echo(found.to_json() if self.as_json else plan_text(found), nl=False)
+            click.echo(plan_text(found), nl=False)
 
     def _not_agreed(self, agreed: Plan, found: Plan) -> int:
         difference = engine.difference(agreed, found)
@@ -205,9 +211,9 @@ class Applying:
         if not self.as_json:
             click.echo(report_text(report))
         elif (report.plan.later or report.plan.departing) and report.exit_code == DONE and self.agreed is None:
-            self._earlier.append(report.to_json())
+            self.earlier.append(report.to_json())
         else:
-            _echo_json({**report.to_json(), **({"earlier_stages": self._earlier} if self._earlier else {})})
+            _echo_json({**report.to_json(), **_stages(self.earlier)})
 
 
 def _ask(otherwise: str) -> None:
