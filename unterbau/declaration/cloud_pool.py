@@ -50,9 +50,12 @@ class NodePool(Declaration):
     locations: Locations = Field(description="locations in order of preference")
     network: CloudName = Field(description="the CloudNetwork whose private addresses they have")
     first_address: Address = Field(
-        description="private address of its server 1, in a subnet of `network`; server n has the n-1st after it"
+        description="private address of its server 1, in a subnet of `network`; server n has the n-1st after it; "
+        "a server that runs keeps its own"
     )
-    prefix: CloudNameOrNone = Field("", description="what its servers' names begin with; '' for <cluster>-<name>")
+    prefix: CloudNameOrNone = Field(
+        "", description="what its servers' names begin with; '' for <cluster>-<name>; another one makes other servers"
+    )
     image: ImageName = Field("debian-12", description="what a new server starts from; those that run stay as they are")
     groups: PoolGroups = Field((), description="inventory groups of its servers; () for the pool's name")
     server_groups: ServerGroups = Field(
