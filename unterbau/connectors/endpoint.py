@@ -26,7 +26,7 @@ from unterbau.secrets.declared import store_in
 from unterbau.secrets.hidden import redact
 from unterbau.secrets.keyring import Keyring
 
-FAILOVER_S = 15  # longer than an election, and than a server takes to notice that another is gone
+FAILOVER_S = 20  # longer than OpenBao's members take to notice that their leader is gone, and to choose another
 
 
 class EndpointError(Exception):
