@@ -88,12 +88,13 @@ def converged(servers: Sequence[Server], cluster: str) -> Commands:
     """What `declared` does, for operations that decide more about servers."""
     found = host.get_fact(Servers)
     networks, groups = host.get_fact(Networks), host.get_fact(PlacementGroups)
-    if isinstance(networks, Unknown) or isinstance(groups, Unknown):
+    balancers = host.get_fact(LoadBalancers)
+    if any(isinstance(one, Unknown) for one in (networks, groups, balancers)):
         yield from changes.refuse(f"cannot converge servers: {host.name} could not be read; see the error above")
         return
     there = by_name(found)
     names = _Names(_by_id(networks), _by_id(groups))
-    holders = _holders(there, names) | _holders(by_name(host.get_fact(LoadBalancers)), names, "load balancer ")
+    holders = _holders(there, names) | _holders(by_name(balancers), names, "load balancer ")
     refusals = [said for one in servers for said in _refusals(one, there.get(one.name), names)]
     if refusals := refusals + [said for one in servers for said in _held(one, holders)]:
         for sentence in refusals:

@@ -91,7 +91,7 @@ def server_hcl(server: Server, *, founding: bool = False) -> str:
             'storage "raft" {',
             f'  path    = "{DATA_FOLDER}"',
             f"  node_id = {json.dumps(server.node)}",
-            "  # A leader that stood still for 1.5 s leads on; one that is gone is missed in 9 to 18 s.",
+            "  # A leader that stood still for 1.5 s leads on; one that is gone is missed in 5 to 10 s.",
             "  performance_multiplier = 3",
             *(_retry_join(address, server.port) for address in others.values()),
             "}",

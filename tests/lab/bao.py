@@ -113,6 +113,18 @@ class Bao:
                 continue
         return None
 
+    def active(self, limit_s: float = 180) -> str:
+        """The member that leads, as soon as one does. Another one may answer with what was true a moment ago."""
+        leader = None
+
+        def led() -> bool:
+            nonlocal leader
+            leader = self.leader()
+            return leader is not None
+
+        eventually(led, limit_s)
+        return str(leader)
+
 
 def socket_inside(lab: Lab, one: Machine) -> socket.socket:
     """A socket of the machine's network, for as long as it is open; OSError if the machine is down.

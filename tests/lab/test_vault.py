@@ -33,14 +33,6 @@ def serves(bao: Bao, member: str) -> bool:
     return bool(said["initialized"] and not said["sealed"])
 
 
-def leader_of(bao: Bao) -> str:
-    """The member that leads, once one does. A standby refuses to seal before it looks who asks."""
-    eventually(bao.leader, LIMIT_S)
-    leader = bao.leader()
-    assert leader is not None
-    return leader
-
-
 def voters(bao: Bao, member: str) -> list[str]:
     """Who votes and is healthy."""
     state = bao.call(member, "GET", "sys/storage/raft/autopilot/state", token=bao.deploy_token(member))["data"]
@@ -130,7 +122,7 @@ def test_all_three_rebooted_at_once_unseal_without_anybody(bao: Bao) -> None:
     ],
 )
 def test_a_policy_denies_what_it_does_not_name(bao: Bao, method: str, path: str) -> None:
-    leader = leader_of(bao)
+    leader = bao.active()
     token = application(bao, leader)
     assert bao.call(leader, "GET", "kv/data/demo/api", token=token)["data"]["data"]["key"] == bao.secret("demo/api-key")
     with pytest.raises(BaoError) as denied:
@@ -151,7 +143,7 @@ def test_a_policy_denies_what_it_does_not_name(bao: Bao, method: str, path: str)
     ],
 )
 def test_the_deploys_own_identity_cannot_read_values(bao: Bao, method: str, path: str) -> None:
-    leader = leader_of(bao)
+    leader = bao.active()
     token = bao.deploy_token(leader)
     with pytest.raises(BaoError) as denied:
         bao.call(leader, method, path, {} if method == "POST" else None, token=token)

@@ -38,12 +38,6 @@ class Platform:
     def bao(self) -> Bao:
         return Bao(self.lab)
 
-    @property
-    def leader(self) -> str:
-        """The member that leads: another one may answer with what was true a moment ago."""
-        eventually(self.bao.leader, LIMIT_S)
-        return self.bao.leader() or "srv-1"
-
     def run(self, *arguments: str) -> tuple[int, str]:
         ran = unterbau(*arguments, cwd=self.root, env=None)
         return ran.returncode, ran.stdout + ran.stderr
@@ -92,20 +86,20 @@ class Platform:
 
     def application(self) -> str:
         """A token that may ask for the demo's credentials: a login by AppRole with a wrapped secret id."""
-        token = self.bao.deploy_token(self.leader)
-        role = self.bao.call(self.leader, "GET", "auth/approle/role/demo/role-id", token=token)["data"]["role_id"]
+        token = self.bao.deploy_token(self.bao.active())
+        role = self.bao.call(self.bao.active(), "GET", "auth/approle/role/demo/role-id", token=token)["data"]["role_id"]
         path = "auth/approle/role/demo/secret-id"
-        wrapped = self.bao.call(self.leader, "POST", path, {}, token=token, wrap="60s")["wrap_info"]["token"]
-        secret = self.bao.call(self.leader, "POST", "sys/wrapping/unwrap", {}, token=wrapped)["data"]["secret_id"]
+        wrapped = self.bao.call(self.bao.active(), "POST", path, {}, token=token, wrap="60s")["wrap_info"]["token"]
+        secret = self.bao.call(self.bao.active(), "POST", "sys/wrapping/unwrap", {}, token=wrapped)["data"]["secret_id"]
         body = {"role_id": role, "secret_id": secret}
-        return str(self.bao.call(self.leader, "POST", "auth/approle/login", body)["auth"]["client_token"])
+        return str(self.bao.call(self.bao.active(), "POST", "auth/approle/login", body)["auth"]["client_token"])
 
     def credentials(self, token: str) -> Credentials:
-        said = self.bao.call(self.leader, "GET", "database/creds/demo", token=token)
+        said = self.bao.call(self.bao.active(), "GET", "database/creds/demo", token=token)
         return Credentials(said["data"]["username"], said["data"]["password"], said["lease_id"])
 
     def static(self, token: str) -> Credentials:
-        said = self.bao.call(self.leader, "GET", "database/static-creds/demo-batch", token=token)
+        said = self.bao.call(self.bao.active(), "GET", "database/static-creds/demo-batch", token=token)
         return Credentials(said["data"]["username"], said["data"]["password"])
 
     def exists(self, name: str) -> bool:
@@ -120,9 +114,9 @@ class Platform:
 
     def lives(self, seconds: int) -> None:
         """Give the demo's credentials another life, by hand."""
-        token = self.bao.deploy_token(self.leader)
-        role: dict[str, Any] = self.bao.call(self.leader, "GET", "database/roles/demo", token=token)["data"]
-        self.bao.call(self.leader, "POST", "database/roles/demo", {**role, "default_ttl": seconds}, token=token)
+        token = self.bao.deploy_token(self.bao.active())
+        role: dict[str, Any] = self.bao.call(self.bao.active(), "GET", "database/roles/demo", token=token)["data"]
+        self.bao.call(self.bao.active(), "POST", "database/roles/demo", {**role, "default_ttl": seconds}, token=token)
 
 
 @dataclass(frozen=True)
@@ -169,7 +163,7 @@ def test_revocation_drops_a_role_that_owns_a_table_and_has_a_session(platform: P
         assert platform.ask(who, "CREATE TABLE left_behind (x int); INSERT INTO left_behind VALUES (7);") == ""
         session = platform.session(who, "BEGIN; INSERT INTO left_behind VALUES (8); SELECT pg_sleep(600);")
         eventually(lambda: platform.sql(asleep) == "1", LIMIT_S)
-        platform.bao.call(platform.leader, "POST", "auth/token/revoke-self", {}, token=token)
+        platform.bao.call(platform.bao.active(), "POST", "auth/token/revoke-self", {}, token=token)
         eventually(lambda: not platform.exists(who.name), GONE_WITHIN_S)
         assert "terminating connection" in session.communicate(None, LIMIT_S)[0]
         assert platform.sql("SELECT tableowner FROM pg_tables WHERE tablename = 'left_behind';") == "demo"
@@ -182,8 +176,8 @@ def test_a_static_role_rotates(platform: Platform) -> None:
     token = platform.application()
     before = platform.static(token)
     assert platform.ask(before, "SELECT current_user;") == "demo_batch"
-    deploy = platform.bao.deploy_token(platform.leader)
-    platform.bao.call(platform.leader, "POST", "database/rotate-role/demo-batch", {}, token=deploy)
+    deploy = platform.bao.deploy_token(platform.bao.active())
+    platform.bao.call(platform.bao.active(), "POST", "database/rotate-role/demo-batch", {}, token=deploy)
     after = platform.static(token)
     assert platform.ask(after, "SELECT current_user;") == "demo_batch"
     assert "password authentication failed" in platform.ask(before, "SELECT 1;")
